@@ -1,0 +1,78 @@
+"""What the verbs return: plain, immutable data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The model's answer for n images, in the order they were given.
+
+    Attributes:
+        digits: int64 (n,), the most probable digit of each image.
+        probabilities: float32 (n, 10), each row sums to 1.
+        version: the model version that answered; over REST the server does not tell, so there it
+            is the version that was asked for, or None.
+    """
+
+    digits: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    version: int | None
+
+    def __len__(self) -> int:
+        """The number of images n."""
+        return len(self.digits)
+
+
+class State(StrEnum):
+    """Life of a model version on the server, in this order."""
+
+    UNKNOWN = "UNKNOWN"
+    START = "START"
+    LOADING = "LOADING"
+    AVAILABLE = "AVAILABLE"
+    UNLOADING = "UNLOADING"
+    END = "END"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """State of one model version, and the server's words if it failed to load."""
+
+    version: int
+    state: State
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output: dtype by TensorFlow's name (`DT_UINT8`); None stands for any size.
+
+    `shape` itself is None where the rank is unknown.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One way to call the model: alias → tensor, in and out."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a loaded version can be asked."""
+
+    model: str
+    version: int
+    signatures: Mapping[str, Signature]
