@@ -1,0 +1,121 @@
+"""The model card: what a version is, where it comes from and how good it is."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from export.data import Dataset
+from export.evaluation import Evaluation
+from export.serving_path import ServedModel
+from export.training import EpochReport, Recipe
+
+PATH = Path("assets.extra", "model_card.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The version that was newest, on the same test images."""
+
+    version: int
+    test_accuracy: float
+
+
+def describe(
+    *,
+    name: str,
+    dataset: Dataset,
+    recipe: Recipe,
+    epochs: list[EpochReport],
+    training_seconds: float,
+    network: keras.Model,
+    evaluation: Evaluation,
+    served: ServedModel,
+    parity: Mapping[str, float],
+    compared_with: Comparison | None,
+) -> dict[str, Any]:
+    """The card as plain JSON values."""
+    return {
+        "model": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {
+            "name": dataset.name,
+            "sha256": dataset.sha256,
+            "train": len(dataset.train),
+            "validation": len(dataset.validation),
+            "test": len(dataset.test),
+            "note": dataset.note,
+        },
+        "network": {
+            "parameters": network.count_params(),
+            "layers": [layer.get_config()["name"] for layer in network.layers],
+        },
+        "recipe": asdict(recipe),
+        "training": {
+            "seconds": round(training_seconds, 2),
+            "epochs": [asdict(epoch) for epoch in epochs],
+        },
+        "metrics": {
+            "test_accuracy": evaluation.accuracy,
+            "validation_accuracy": epochs[-1].validation_accuracy,
+        },
+        "per_class": [asdict(figures) for figures in evaluation.classes],
+        "confusion": evaluation.confusion,
+        "calibration": {"expected_calibration_error": evaluation.calibration_error},
+        "compared_with": asdict(compared_with) if compared_with else None,
+        "signatures": {
+            signature: {
+                "method": definition.method_name,
+                "inputs": _tensors(definition.inputs),
+                "outputs": _tensors(definition.outputs),
+            }
+            for signature, definition in served.signatures.items()
+        },
+        "parity": dict(parity),
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+        "git_commit": _git_commit(),
+    }
+
+
+def write(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write `PATH` under a version's folder."""
+    path = folder / PATH
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _tensors(infos: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        alias: {
+            "dtype": tf.dtypes.as_dtype(info.dtype).name,
+            "shape": [dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim],
+        }
+        for alias, info in infos.items()
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit that this code is at, `-dirty` where it was changed; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

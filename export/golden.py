@@ -1,0 +1,91 @@
+"""Golden digits: inputs with the answers they must get, on any server, for as long as it serves.
+
+`assets.extra/golden.npz` travels with the version: images uint8 [100, 28, 28], labels uint8 [100],
+files (PNG, fixed-width bytes) [100], and the answers of the network in memory: probabilities
+float32 [100, 10] for the images, file_probabilities for the files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from export.data import Split
+from export.preprocessing import normalise_files
+from export.serving_path import ServedModel
+from export.signatures import CLASSES, inputs_for
+
+PATH = Path("assets.extra", "golden.npz")
+_PER_DIGIT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """See the module."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    file_probabilities: NDArray[np.float32]
+    inputs: dict[str, NDArray[Any]]
+
+    def write(self, folder: Path) -> None:
+        """Write `PATH` under a version's folder."""
+        path = folder / PATH
+        path.parent.mkdir(exist_ok=True)
+        np.savez_compressed(
+            path,
+            images=self.images,
+            labels=self.labels,
+            files=self.inputs["encoded"].astype(bytes),
+            probabilities=self.probabilities,
+            file_probabilities=self.file_probabilities,
+        )
+
+
+def choose(network: keras.Model, test: Split) -> Golden:
+    """Take the first ten test images of each digit, with the network's answers."""
+    chosen = np.concatenate(
+        [np.flatnonzero(test.labels == digit)[:_PER_DIGIT] for digit in range(10)]
+    )
+    images = test.images[chosen]
+    inputs = inputs_for(images)
+    seen = tf.function(normalise_files, autograph=False)(tf.constant(inputs["encoded"]))
+    return Golden(
+        images, test.labels[chosen], _answers(network, images), _answers(network, seen), inputs
+    )
+
+
+def parity(golden: Golden, served: ServedModel) -> dict[str, float]:
+    """Largest difference to the network in memory, signature by signature, in probability."""
+    served_answers = {name: served.run(name, values) for name, values in golden.inputs.items()}
+    classified = served_answers["classify"]
+    order = np.argsort(classified["classes"].astype(str), axis=1)  # best first → "0" to "9"
+    if not (np.sort(classified["classes"].astype(str), axis=1) == np.array(CLASSES)).all():
+        raise ValueError(f"classes are {classified['classes'][0]}; expected each of {CLASSES}")
+    pairs = {
+        "serving_default": (
+            golden.probabilities,
+            served_answers["serving_default"]["probabilities"],
+        ),
+        "predict_images": (golden.probabilities, served_answers["predict_images"]["scores"]),
+        "encoded": (golden.file_probabilities, served_answers["encoded"]["probabilities"]),
+        "classify": (
+            golden.file_probabilities,
+            np.take_along_axis(classified["scores"], order, axis=1),
+        ),
+    }
+    return {name: float(np.abs(want - got).max()) for name, (want, got) in pairs.items()}
+
+
+def _answers(network: keras.Model, images: Any) -> NDArray[np.float32]:
+    answers: NDArray[np.float32] = network(
+        tf.cast(images, tf.float32) / 255.0, training=False
+    ).numpy()
+    return answers

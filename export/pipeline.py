@@ -1,0 +1,149 @@
+"""The stages in their order: data, train, sign, check, publish."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from export import card, data, gate, golden, network, signatures, training, warmup
+from export.errors import Refused
+from export.evaluation import Evaluation, evaluate
+from export.progress import say
+from export.repository import Repository
+from export.serving_path import ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `python -m export` was asked for; the flags' help says what each means."""
+
+    repository: Path
+    name: str
+    version: int | None
+    data: str
+    recipe: training.Recipe
+    min_accuracy: float
+    max_regression: float
+    keep: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The new version, and its model card."""
+
+    path: Path
+    version: int
+    card: dict[str, Any]
+    removed: list[int]
+
+
+def run(options: Options) -> Published:
+    """Train a network and publish it.
+
+    Raises:
+        InputError: bad usage or input.
+        Refused: the candidate failed a check.
+        OSError: the repository cannot be written.
+    """
+    repository = Repository(options.repository, options.name)
+    if options.version is not None:
+        repository.check_is_new(options.version)
+    with repository.staging() as folder:
+        dataset = data.load(options.data)
+        say(
+            f"data    {dataset.name}: {len(dataset.train):,} to train on, "
+            f"{len(dataset.validation):,} to validate, {len(dataset.test):,} to test"
+        )
+        keras.utils.set_random_seed(options.recipe.seed)
+        model = network.build()
+        epochs: list[training.EpochReport] = []
+
+        def on_epoch(report: training.EpochReport) -> None:
+            epochs.append(report)
+            say(f"train   {report}")
+
+        started = time.perf_counter()
+        training.train(model, dataset, options.recipe, on_epoch)
+        seconds = time.perf_counter() - started
+
+        say("sign    four signatures, golden digits, warm-up requests")
+        signatures.save(model, folder)
+        goldens = golden.choose(model, dataset.test)
+        goldens.write(folder)
+        warmup.write(folder, options.name, goldens)
+
+        with _served(folder) as served:
+            parity = golden.parity(goldens, served)
+            gate.check_parity(parity)
+            evaluation = _evaluate(served, dataset.test)
+            compared_with = _newest(repository, dataset.test)
+            say(f"check   {_summary(evaluation, compared_with, max(parity.values()))}")
+            gate.check_accuracy(evaluation.accuracy, options.min_accuracy)
+            if compared_with:
+                gate.check_regression(
+                    evaluation.accuracy,
+                    compared_with.version,
+                    compared_with.test_accuracy,
+                    options.max_regression,
+                )
+            model_card = card.describe(
+                name=options.name,
+                dataset=dataset,
+                recipe=options.recipe,
+                epochs=epochs,
+                training_seconds=seconds,
+                network=model,
+                evaluation=evaluation,
+                served=served,
+                parity=parity,
+                compared_with=compared_with,
+            )
+        card.write(folder, model_card)
+
+        # The rest is done in a blink and not taken back: too late for Ctrl-C.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        version = repository.publish(folder, options.version)
+        removed = repository.keep_newest(options.keep) if options.keep else []
+    return Published(repository.folder / str(version), version, model_card, removed)
+
+
+def _served(folder: Path) -> ServedModel:
+    try:
+        return ServedModel(folder)
+    except (tf.errors.OpError, RuntimeError, OSError) as error:
+        raise Refused(f"the candidate does not load as the server loads it: {error}") from error
+
+
+def _evaluate(served: ServedModel, test: data.Split) -> Evaluation:
+    return evaluate(served.run("serving_default", test.images)["probabilities"], test.labels)
+
+
+def _newest(repository: Repository, test: data.Split) -> card.Comparison | None:
+    """The newest version on the same images; None where there is none that answers."""
+    versions = repository.versions()
+    if not versions:
+        return None
+    try:
+        with ServedModel(repository.folder / str(versions[-1])) as served:
+            return card.Comparison(versions[-1], _evaluate(served, test).accuracy)
+    except (tf.errors.OpError, RuntimeError, OSError, KeyError, ValueError) as error:
+        say(f"check   version {versions[-1]} cannot be compared with: {type(error).__name__}")
+        return None
+
+
+def _summary(evaluation: Evaluation, newest: card.Comparison | None, difference: float) -> str:
+    worst = min(evaluation.classes, key=lambda figures: figures.recall)
+    before = f" (version {newest.version}: {newest.test_accuracy:.4f})" if newest else ""
+    return (
+        f"test accuracy {evaluation.accuracy:.4f}{before}, "
+        f"worst digit {worst.digit} at {worst.recall:.4f}, "
+        f"calibration error {evaluation.calibration_error:.4f}, "
+        f"served answers within {difference:.1g} of the network's"
+    )

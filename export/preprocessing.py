@@ -1,0 +1,167 @@
+"""From a picture of a digit to what MNIST is, inside the graph, so that no caller can get it wrong.
+
+MNIST's makers scaled each digit to fit 20×20 pixels keeping its ratio, smoothed by the scaling,
+and placed it in 28×28 with its centre of mass in the middle, white ink on black
+(Y. LeCun, C. Cortes, C. Burges, "The MNIST database"). `normalise` does the same to any picture.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+SIDE = 28  # pixels, of the network's input
+BOX = 20  # pixels, the longer side of the digit in it
+
+# What would hurt the server is refused by its header, before it is decoded.
+MAX_FILE_BYTES = 1 << 20
+MAX_SIDE = 4096  # pixels; 4096 × 4096 RGBA takes 64 MiB
+
+_WORKING_SIDE = 512.0  # pixels; larger pictures are shrunk first, which also averages noise away
+_BORDER = 0.06  # share of the picture, on each side, taken to be bare paper
+_BLANK = 0.08  # a picture whose strongest ink differs less than this from its paper is blank
+_PAPER_FITS = 6  # reweightings after which the fit to the paper has settled
+_EDGE = 0.1  # ink weaker than this does not count when the digit is cropped
+
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+
+
+def normalise_files(image_bytes: tf.Tensor) -> tf.Tensor:
+    """PNG or JPEG files, string [n] → uint8 [n, 28, 28].
+
+    Raises (in the graph, as INVALID_ARGUMENT): another format, more than `MAX_FILE_BYTES`, a side
+    longer than `MAX_SIDE`, a broken file.
+    """
+    return tf.map_fn(
+        lambda item: normalise(decode(*item)),
+        (image_bytes, tf.range(tf.size(image_bytes))),
+        fn_output_signature=tf.TensorSpec([SIDE, SIDE], tf.uint8),
+    )
+
+
+def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """One file, string [] → grey, float32 [h, w] in 0..1, transparency over white paper."""
+    length = tf.strings.length(data)
+    magic = tf.strings.substr(data, 0, tf.minimum(length, 8))
+    is_png = tf.logical_and(tf.equal(magic, _PNG), length > 24)
+    is_jpeg = tf.equal(tf.strings.substr(data, 0, tf.minimum(length, 3)), _JPEG)
+    _require(length <= MAX_FILE_BYTES, index, "is larger than", MAX_FILE_BYTES, "bytes:", length)
+    _require(tf.logical_or(is_png, is_jpeg), index, "is no PNG or JPEG: it begins with", magic)
+    sides = tf.cond(is_png, lambda: _png_sides(data), lambda: tf.image.extract_jpeg_shape(data)[:2])
+    fits = tf.reduce_all((sides > 0) & (sides <= MAX_SIDE))
+    _require(fits, index, "declares", sides, "pixels; a side has at most", MAX_SIDE)
+    rgb, opacity = tf.cond(is_png, lambda: _decode_png(data), lambda: _decode_jpeg(data))
+    grey = tf.image.rgb_to_grayscale(rgb)
+    return tf.squeeze(opacity * grey + (1.0 - opacity), axis=2)
+
+
+def normalise(grey: tf.Tensor) -> tf.Tensor:
+    """A grey picture of one digit, float32 [h, w] in 0..1 → uint8 [28, 28] as in MNIST."""
+    return place(_ink(_shrunk(grey)))
+
+
+def place(ink: tf.Tensor) -> tf.Tensor:
+    """Ink of one digit, float32 [h, w] in 0..1 → uint8 [28, 28]: cropped, scaled, centred."""
+    blank = tf.zeros([SIDE, SIDE], tf.uint8)
+    return tf.cond(tf.reduce_max(ink) > _EDGE, lambda: _centred(_fitted(ink)), lambda: blank)
+
+
+def _require(condition: tf.Tensor, index: tf.Tensor, *words: object) -> None:
+    # Node names are of no use to a caller; the index tells which of a batch is at fault.
+    tf.debugging.Assert(condition, ["image", index, *words], summarize=8)
+
+
+def _png_sides(data: tf.Tensor) -> tf.Tensor:
+    """Height and width, int32 [2], from the IHDR chunk, which is always first (PNG, 11.2.2)."""
+    sides = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
+    return tf.reverse(sides, [0])
+
+
+def _decode_png(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    rgba = tf.image.convert_image_dtype(tf.io.decode_png(data, channels=4), tf.float32)
+    return rgba[:, :, :3], rgba[:, :, 3:]
+
+
+def _decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    rgb = tf.image.convert_image_dtype(pixels, tf.float32)
+    return rgb, tf.ones_like(rgb[:, :, :1])
+
+
+def _shrunk(grey: tf.Tensor) -> tf.Tensor:
+    scale = tf.minimum(1.0, _WORKING_SIDE / tf.cast(tf.reduce_max(tf.shape(grey)), tf.float32))
+    return _resized(grey, scale)
+
+
+def _resized(image: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    size = tf.maximum(1, tf.cast(tf.round(tf.cast(tf.shape(image), tf.float32) * scale), tf.int32))
+    return tf.image.resize(image[:, :, tf.newaxis], size, "bilinear", antialias=True)[:, :, 0]
+
+
+def _ink(grey: tf.Tensor) -> tf.Tensor:
+    """How much ink each pixel holds, 0..1, on light or dark paper, under uneven light."""
+    difference = grey - _paper(grey)
+    lighter, darker = tf.nn.relu(difference), tf.nn.relu(-difference)
+    is_dark_paper = tf.reduce_sum(lighter**2) > tf.reduce_sum(darker**2)
+    ink = tf.where(is_dark_paper, lighter, darker)
+    strongest = tf.reduce_max(ink)
+    # What the paper itself shows (grain, JPEG noise) is no ink.
+    noise = tf.minimum(3.0 * tf.math.reduce_std(tf.boolean_mask(difference, _border(grey))), 0.3)
+    ink = tf.nn.relu(ink - noise) / tf.maximum(strongest - noise, _BLANK)
+    return tf.where(strongest > _BLANK, tf.minimum(ink, 1.0), tf.zeros_like(ink))
+
+
+def _border(grey: tf.Tensor) -> tf.Tensor:
+    height, width = tf.unstack(tf.shape(grey), num=2)
+    margin = tf.cast(tf.math.ceil(_BORDER * tf.cast(tf.shape(grey), tf.float32)), tf.int32)
+    rows, columns = tf.range(height)[:, tf.newaxis], tf.range(width)[tf.newaxis, :]
+    return (
+        (rows < margin[0])
+        | (rows >= height - margin[0])
+        | (columns < margin[1])
+        | (columns >= width - margin[1])
+    )
+
+
+def _paper(grey: tf.Tensor) -> tf.Tensor:
+    """Brightness of the bare paper, [h, w]: the plane that fits the picture's border best.
+
+    Best is the least absolute difference, by reweighted least squares, so that ink which runs over
+    the edge does not tilt the plane.
+    """
+    height, width = tf.unstack(tf.shape(grey), num=2)
+    x, y = tf.meshgrid(tf.linspace(-1.0, 1.0, width), tf.linspace(-1.0, 1.0, height))
+    terms = tf.stack([tf.ones_like(x), x, y], axis=2)
+    border = _border(grey)
+    sample, brightness = tf.boolean_mask(terms, border), tf.boolean_mask(grey, border)
+    weights = tf.ones_like(brightness)
+    for _ in range(_PAPER_FITS):
+        weighted = tf.transpose(sample * weights[:, tf.newaxis])
+        normal = weighted @ sample + 1e-6 * tf.eye(3)
+        plane = tf.linalg.solve(normal, tf.linalg.matvec(weighted, brightness)[:, tf.newaxis])[:, 0]
+        weights = 1.0 / tf.maximum(tf.abs(tf.linalg.matvec(sample, plane) - brightness), 0.01)
+    return tf.linalg.matvec(terms, plane)
+
+
+def _fitted(ink: tf.Tensor) -> tf.Tensor:
+    """Crop to the ink and scale its longer side to `BOX`."""
+    held = tf.where(ink > _EDGE)
+    top, left = tf.unstack(tf.reduce_min(held, axis=0), num=2)
+    bottom, right = tf.unstack(tf.reduce_max(held, axis=0) + 1, num=2)
+    digit = ink[top:bottom, left:right]
+    scale = BOX / tf.cast(tf.reduce_max(tf.shape(digit)), tf.float32)
+    digit = _resized(digit, scale)
+    # Scaling thins a fine pen's ink; MNIST's strokes reach full white.
+    return tf.clip_by_value(digit / tf.reduce_max(digit), 0.0, 1.0)
+
+
+def _centred(digit: tf.Tensor) -> tf.Tensor:
+    """Place the digit in 28×28 with its centre of mass in the middle."""
+    height, width = tf.unstack(tf.shape(digit), num=2)
+    mass = tf.reduce_sum(digit)
+    row = tf.reduce_sum(tf.reduce_sum(digit, 1) * tf.range(tf.cast(height, tf.float32))) / mass
+    column = tf.reduce_sum(tf.reduce_sum(digit, 0) * tf.range(tf.cast(width, tf.float32))) / mass
+    middle = SIDE / 2  # where MNIST's own digits have it, counting pixels from 0
+    top = tf.clip_by_value(tf.cast(tf.round(middle - row), tf.int32), 0, SIDE - height)
+    left = tf.clip_by_value(tf.cast(tf.round(middle - column), tf.int32), 0, SIDE - width)
+    field = tf.pad(digit, [[top, SIDE - height - top], [left, SIDE - width - left]])
+    return tf.cast(tf.round(tf.ensure_shape(field, [SIDE, SIDE]) * 255.0), tf.uint8)

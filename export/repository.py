@@ -1,0 +1,161 @@
+"""The model repository on disk: `<root>/<name>/<N>/`, and how a version appears in it.
+
+A server may look at any instant and loads whatever directory has a number for a name. So a version
+is made beside its place under a name that is no number, brought to the disk, and renamed: at every
+instant it is either all there or not there.
+
+A number is never given twice, not even after its directory was removed: a server remembers numbers,
+and one that once failed to load is never tried again. `.versions` lists every number given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from export.errors import InputError
+from export.progress import say
+
+_LEDGER = ".versions"
+_STAGING = ".staging-"
+
+
+class Repository:
+    """The versions of one model. `folder` is `<root>/<name>`."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise InputError(f"--name {name!r}: expected letters, digits, '_', '.', '-'")
+        self.folder = root / name
+
+    def versions(self) -> list[int]:
+        """Numbers on disk, ascending, by the server's rule: the whole name parses as an integer."""
+        if not self.folder.is_dir():
+            return []
+        names = (entry.name for entry in self.folder.iterdir())
+        return sorted(int(name) for name in names if re.fullmatch(r"[+-]?\d+", name))
+
+    def check_is_new(self, version: int) -> None:
+        """Refuse a number that was given before.
+
+        Raises:
+            InputError: it was.
+        """
+        if version < 1:
+            raise InputError(f"--version {version}: expected a positive integer")
+        if version in self.versions():
+            raise InputError(f"--version {version}: {self.folder / str(version)} exists")
+        if version in self._given():
+            raise InputError(
+                f"--version {version}: it was published and removed; a server may remember it"
+            )
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A folder for the candidate, beside its place; gone at the end unless published.
+
+        What killed runs left is removed first: each run holds a lock on its folder while it lives.
+        """
+        made = _missing_parents(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            self._remove_stale()
+            path = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
+            lock = _lock(path)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
+            for folder in made:  # innermost first; those that hold something by now stay
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+    def publish(self, staged: Path, version: int | None) -> int:
+        """Make the staged folder a version: `version`, or one above the highest ever given.
+
+        Raises:
+            InputError: the number was given before.
+            OSError: the disk is full or read-only; nothing was published.
+        """
+        _to_disk(staged)
+        with self._locked():
+            if version is None:
+                version = max([0, *self.versions(), *self._given()]) + 1
+            else:
+                self.check_is_new(version)
+            self._write_down(version)
+            staged.rename(self.folder / str(version))
+            _fsync(self.folder)
+        return version
+
+    def keep_newest(self, count: int) -> list[int]:
+        """Remove all versions but the newest `count`; return the numbers removed."""
+        removed = self.versions()[:-count]
+        for version in removed:
+            # Out of the server's sight in one step; what is left of it after a kill is stale.
+            doomed = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
+            (self.folder / str(version)).rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+        return removed
+
+    def _given(self) -> set[int]:
+        ledger = self.folder / _LEDGER
+        return {int(line) for line in ledger.read_text().split()} if ledger.exists() else set()
+
+    def _write_down(self, version: int) -> None:
+        with (self.folder / _LEDGER).open("a") as ledger:
+            ledger.write(f"{version}\n")
+            ledger.flush()
+            os.fsync(ledger.fileno())
+
+    def _remove_stale(self) -> None:
+        for path in self.folder.glob(f"{_STAGING}*"):
+            with contextlib.suppress(OSError):
+                os.close(_lock(path))  # fails while its run lives
+                say(f"removing {path}, left by a run that was killed")
+                shutil.rmtree(path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _missing_parents(folder: Path) -> list[Path]:
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _to_disk(folder: Path) -> None:
+    """Bring a tree to the disk, readable by the server's user whatever the umask."""
+    for path in (*folder.rglob("*"), folder):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,66 @@
+"""A SavedModel as the server sees it.
+
+TensorFlow Serving loads with the C++ loader into a session, which Python reaches through
+`tf.compat.v1`. `tf.saved_model.load` is another path: it succeeds on models that fail on every
+request in the server. So every check goes through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+_ROWS = 1_000  # images per call, as many as the server takes in one batch by default
+
+
+class ServedModel:
+    """One version, loaded the server's way.
+
+    Raises:
+        tensorflow.errors.OpError, RuntimeError: the version does not load.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            meta_graph = tf.compat.v1.saved_model.loader.load(
+                self._session, [tf.saved_model.SERVING], str(folder)
+            )
+        self.signatures: Mapping[str, Any] = {
+            name: definition
+            for name, definition in meta_graph.signature_def.items()
+            if not name.startswith("__")
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._session.close()
+
+    def run(self, signature: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Call a signature that has one input, in parts of `_ROWS` rows.
+
+        Raises:
+            KeyError: no such signature.
+            tensorflow.errors.OpError: the graph refuses the values.
+        """
+        definition = self.signatures[signature]
+        (source,) = definition.inputs.values()
+        fetches = {alias: info.name for alias, info in definition.outputs.items()}
+        parts = [
+            self._session.run(fetches, {source.name: values[start : start + _ROWS]})
+            for start in range(0, len(values), _ROWS)
+        ]
+        return {alias: np.concatenate([part[alias] for part in parts]) for alias in fetches}

@@ -1,0 +1,101 @@
+"""Recipes: how the one network is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from export.data import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A recipe's name and what can be changed about it from the command line."""
+
+    name: str
+    epochs: int
+    batch_size: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """What one epoch achieved; losses are means of the cross-entropy in nats."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    validation_accuracy: float
+    seconds: float
+
+    def __str__(self) -> str:
+        """One line of progress."""
+        return (
+            f"epoch {self.epoch:3}/{self.epochs}  loss {self.loss:.4f}  "
+            f"validation accuracy {self.validation_accuracy:.4f}  {self.seconds:5.1f} s"
+        )
+
+
+OnEpoch = Callable[[EpochReport], None]
+
+_RECIPES = {
+    "reference": Recipe("reference", epochs=10, batch_size=32, seed=0),
+    "fast": Recipe("fast", epochs=10, batch_size=128, seed=0),
+}
+
+
+def recipe(
+    name: str, *, epochs: int | None = None, batch_size: int | None = None, seed: int | None = None
+) -> Recipe:
+    """A recipe, changed where something other than None is given."""
+    default = _RECIPES[name]
+    return Recipe(
+        name,
+        default.epochs if epochs is None else epochs,
+        default.batch_size if batch_size is None else batch_size,
+        default.seed if seed is None else seed,
+    )
+
+
+def train(network: keras.Model, dataset: Dataset, recipe: Recipe, on_epoch: OnEpoch) -> None:
+    """Train the network in place on the training images, uint8, divided by 255."""
+    reference(network, dataset, recipe, on_epoch)
+
+
+def reference(network: keras.Model, dataset: Dataset, recipe: Recipe, on_epoch: OnEpoch) -> None:
+    """The textbook script: Adam, sparse categorical cross-entropy, accuracy, nothing else."""
+    network.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    network.fit(
+        _scaled(dataset.train.images),
+        dataset.train.labels,
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        validation_data=(_scaled(dataset.validation.images), dataset.validation.labels),
+        callbacks=[_Reporter(recipe.epochs, on_epoch)],
+        verbose=0,
+    )
+
+
+class _Reporter(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, epochs: int, on_epoch: OnEpoch) -> None:
+        super().__init__()
+        self._epochs, self._on_epoch = epochs, on_epoch
+
+    def on_epoch_begin(self, _epoch: int, _logs: Any = None) -> None:
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        seconds = time.perf_counter() - self._started
+        self._on_epoch(
+            EpochReport(epoch + 1, self._epochs, logs["loss"], logs["val_accuracy"], seconds)
+        )
+
+
+def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return images.astype(np.float32) / np.float32(255)
