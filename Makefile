@@ -1,0 +1,36 @@
+# `make` alone lists the targets.
+PYTHON ?= python3
+bin := .venv/bin
+
+.PHONY: help demo test lint lock clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+# The stamp is made last, so an interrupted installation is taken up again.
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	@echo "setup   installing the locked dependencies into .venv; a minute or two, once"
+	@$(PYTHON) -m venv .venv
+	@$(bin)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+demo: .venv/installed  ## train and publish a model if there is none, serve it, classify real digits
+	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
+	@$(bin)/python -m deploy.demo
+
+test: .venv/installed  ## run the whole test suite; what needs an engine or a GPU is skipped with the reason
+	@$(bin)/pytest
+
+lint: .venv/installed  ## formatting, lint and types
+	@$(bin)/ruff format --check
+	@$(bin)/ruff check
+	@$(bin)/mypy
+
+lock:  ## pin all dependencies anew, with hashes, for every supported Python (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --upgrade --extra dev pyproject.toml --output-file requirements.lock
+
+clean:  ## remove the environment, caches and the demo's pictures; models stay
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache

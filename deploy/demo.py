@@ -1,0 +1,148 @@
+"""Show the whole bundle at work: serve the newest version, ask it over gRPC and REST, stop.
+
+`SERVING=docker` serves with `docker compose`, anything else with the local server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from client import CallError, Classification, DigitClient
+from client.drawing import bar, draw, side_by_side
+from deploy.runner import StartFailed, serve
+
+MODEL = Path("models/mnist")
+SHEET = Path("build/demo.png")
+_COMPOSE = ["docker", "compose", "--progress=plain"]
+_COMPOSE_URLS = ("grpc://localhost:8500", "http://localhost:8501")
+
+
+def main() -> int:
+    """Run the demonstration; 0 if every transport gave the same, right answers."""
+    versions = [path for path in MODEL.glob("*") if path.name.isdecimal()]
+    if not versions:
+        return _fail(f"{MODEL} holds no version; make one with `python -m export`")
+    newest = max(versions, key=lambda path: int(path.name))
+    extra = newest / "assets.extra"
+    card = json.loads((extra / "model_card.json").read_text())
+    with np.load(extra / "golden.npz", allow_pickle=False) as arrays:
+        golden = dict(arrays)
+    accuracy, data = card["metrics"]["test_accuracy"], card["data"]
+    print(f"model   {newest}: {accuracy:.2%} of {data['test']:,} test images of {data['name']!r}")
+    if data["note"]:
+        print(f"        {data['note']}")
+    try:
+        with _serving() as (grpc_url, rest_url):
+            answer = _classify(grpc_url, rest_url, golden)
+    except (StartFailed, CallError, subprocess.CalledProcessError) as error:
+        return _fail(error)
+    print("stop    the server is stopped\n")
+    _show_in_terminal(golden, answer)
+    _write_sheet(golden, answer)
+    print(f"\nsheet   all {len(answer)} digits: {SHEET}")
+    print(
+        "page    draw your own: http://localhost:8501 while this runs:\n"
+        "        .venv/bin/python -m deploy.local --rest_api_port=8501 --model_name=mnist "
+        f"--model_base_path={MODEL.resolve()}"
+    )
+    return 0
+
+
+@contextlib.contextmanager
+def _serving() -> Iterator[tuple[str, str]]:
+    if os.environ.get("SERVING") != "docker":
+        print("serve   python -m deploy.local is starting")
+        with serve(MODEL) as server:
+            yield server.grpc_url, server.rest_url
+        return
+    print(f"serve   docker compose up{'' if _has_gpu() else ', on the CPU'}")
+    files = [
+        "deploy/docker-compose.yml",
+        *([] if _has_gpu() else ["deploy/docker-compose.cpu.yml"]),
+    ]
+    compose = [*_COMPOSE, *(f"--file={file}" for file in files)]
+    try:
+        subprocess.run([*compose, "up", "--detach", "--wait"], check=True)
+        yield _COMPOSE_URLS
+    finally:
+        subprocess.run([*compose, "down"], check=True)
+
+
+def _has_gpu() -> bool:
+    """Whether Docker can hand a GPU to a container."""
+    command = ["docker", "info", "--format={{json .Runtimes}}"]
+    return "nvidia" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _classify(grpc_url: str, rest_url: str, golden: Mapping[str, NDArray[Any]]) -> Classification:
+    files = [bytes(file) for file in golden["files"]]
+    with DigitClient(grpc_url) as over_grpc, DigitClient(rest_url) as over_rest:
+        answer = _ask("gRPC", over_grpc, golden["images"], golden["labels"])
+        _ask("REST", over_rest, golden["images"], golden["labels"])
+        _ask("gRPC", over_grpc, files, golden["labels"])
+        _ask("REST", over_rest, files, golden["labels"])
+    return answer
+
+
+def _ask(way: str, digits: DigitClient, images: Any, labels: NDArray[np.uint8]) -> Classification:
+    started = time.perf_counter()
+    answer = digits.classify(images)
+    milliseconds = 1000 * (time.perf_counter() - started)
+    kind = "PNG files" if isinstance(images, list) else "arrays"
+    version = f", says version {answer.version}" if answer.version is not None else ""
+    right = int((answer.digits == labels).sum())
+    print(
+        f"ask     {len(answer)} digits as {kind} over {way}: "
+        f"{right} right, {milliseconds:.1f} ms{version}"
+    )
+    return answer
+
+
+def _show_in_terminal(golden: Mapping[str, NDArray[Any]], answer: Classification) -> None:
+    """One digit of each kind, the first in the golden set, in two rows of five."""
+    first = [int(np.flatnonzero(golden["labels"] == digit)[0]) for digit in range(10)]
+    for row in (first[:5], first[5:]):
+        print("\n".join(side_by_side([draw(golden["images"][i]) for i in row])))
+        captions = []
+        for i in row:
+            digit, share = answer.digits[i], answer.probabilities[i].max()
+            captions.append([f"   {digit}  {bar(share, 12)} {share:6.1%}".ljust(28)])
+        print("\n".join(side_by_side(captions)))
+
+
+def _write_sheet(golden: Mapping[str, NDArray[Any]], answer: Classification) -> None:
+    """All golden digits in a grid, ten to a row, each over its answer; wrong ones in red."""
+    cell, scale = 72, 2
+    rows = -(-len(answer) // 10)
+    sheet = Image.new("RGB", (10 * cell, rows * cell), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (image, label) in enumerate(zip(golden["images"], golden["labels"], strict=True)):
+        x, y = i % 10 * cell, i // 10 * cell
+        digit = Image.fromarray(255 - image).resize((28 * scale, 28 * scale))
+        sheet.paste(digit, (x + (cell - 28 * scale) // 2, y))
+        right = answer.digits[i] == label
+        caption = f"{answer.digits[i]}  {answer.probabilities[i].max():.0%}"
+        pen.text((x + 22, y + 57), caption, fill="black" if right else "red")
+    SHEET.parent.mkdir(exist_ok=True)
+    sheet.save(SHEET)
+
+
+def _fail(reason: object) -> int:
+    print(f"demo: {reason}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Start a throw-away server on a model, whichever kind the environment names.
+
+Nothing set: `python -m deploy.local`. `SERVING_BINARY=/path/to/tensorflow_model_server`: that
+program. `SERVING_IMAGE=tensorflow/serving:2.20.0`: that image, with Docker. All take the same flags
+and answer alike, so what runs against one runs against the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from client import DigitClient
+
+START_TIMEOUT = 120.0  # seconds; an image on a busy machine takes its time
+_STOP_TIMEOUT = 30.0  # seconds
+_IMAGE_PORTS = (8500, 8501)  # fixed by the image's entry point
+
+
+class StartFailed(Exception):
+    """The server ended, or did not serve a version in time; holds the end of what it wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server. `command` is what a person would type to start the same."""
+
+    grpc_url: str
+    rest_url: str
+    command: str
+    process: subprocess.Popen[bytes]
+
+
+@contextlib.contextmanager
+def serve(base_path: Path, *, name: str = "mnist", flags: Sequence[str] = ()) -> Iterator[Server]:
+    """Serve the versions under `base_path` (`<repository>/<name>`) on free loopback ports.
+
+    Yields when a version is AVAILABLE; stops the server in the end.
+
+    Raises:
+        StartFailed: no version became AVAILABLE.
+    """
+    grpc_port, rest_port = _free_ports(2)
+    base_path = base_path.resolve()
+    if image := os.environ.get("SERVING_IMAGE"):
+        command = _image_command(image, base_path, name, grpc_port, rest_port)
+    else:
+        binary = os.environ.get("SERVING_BINARY")
+        command = [
+            *([binary] if binary else [sys.executable, "-m", "deploy.local"]),
+            f"--port={grpc_port}",
+            f"--rest_api_port={rest_port}",
+            f"--model_name={name}",
+            f"--model_base_path={base_path}",
+        ]
+    command += flags
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            server = Server(
+                f"grpc://127.0.0.1:{grpc_port}",
+                f"http://127.0.0.1:{rest_port}",
+                " ".join(command).replace(sys.executable, "python"),
+                process,
+            )
+            _wait_until_ready(server, name, log)
+            yield server
+        finally:
+            _stop(process)
+
+
+def _image_command(
+    image: str, base_path: Path, name: str, grpc_port: int, rest_port: int
+) -> list[str]:
+    published = zip((grpc_port, rest_port), _IMAGE_PORTS, strict=True)
+    return [
+        *("docker", "run", "--rm", "--init"),
+        *(f"--publish=127.0.0.1:{outside}:{inside}" for outside, inside in published),
+        f"--volume={base_path}:/models/{name}:ro",
+        f"--env=MODEL_NAME={name}",
+        image,
+    ]
+
+
+def _wait_until_ready(
+    server: Server, name: str, log: tempfile._TemporaryFileWrapper[bytes]
+) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    with DigitClient(server.rest_url, model=name, timeout=5) as digits:
+        while not digits.ready():
+            status = server.process.poll()
+            if status is not None or time.monotonic() > deadline:
+                what = "gave no answer in time" if status is None else f"ended with status {status}"
+                log.seek(0)
+                said = log.read().decode(errors="replace").strip()[-2000:]
+                raise StartFailed(f"`{server.command}` {what}; it wrote:\n{said}")
+            time.sleep(0.1)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
