@@ -92,9 +92,7 @@ def _image_command(
     ]
 
 
-def _wait_until_ready(
-    server: Server, name: str, log: tempfile._TemporaryFileWrapper[bytes]
-) -> None:
+def _wait_until_ready(server: Server, name: str, log: IO[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     with DigitClient(server.rest_url, model=name, timeout=5) as digits:
         while not digits.ready():

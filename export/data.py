@@ -132,11 +132,11 @@ _IDX_FILES = {
 
 def _read_npz(path: Path, name: str) -> Dataset:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return _dataset(name, arrays.__getitem__)
     except KeyError as error:
         raise InputError(f"{path} lacks an array: {error.args[0]}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is no readable .npz of plain arrays: {error}") from error
 
 

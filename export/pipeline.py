@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from export import card, data, gate, golden, network, signatures, training, warmup
-from export.errors import Refused
+from export.errors import InputError, Refused
 from export.evaluation import Evaluation, evaluate
 from export.progress import say
 from export.repository import Repository
@@ -73,10 +73,13 @@ def run(options: Options) -> Published:
         seconds = time.perf_counter() - started
 
         say("sign    four signatures, golden digits, warm-up requests")
-        signatures.save(model, folder)
         goldens = golden.choose(model, dataset.test)
-        goldens.write(folder)
-        warmup.write(folder, options.name, goldens)
+        try:
+            signatures.save(model, folder)
+            goldens.write(folder)
+            warmup.write(folder, options.name, goldens)
+        except tf.errors.OpError as error:  # TensorFlow's way to say that the disk is full
+            raise InputError(f"the candidate cannot be written: {error.message}") from error
 
         with _served(folder) as served:
             parity = golden.parity(goldens, served)

@@ -20,6 +20,7 @@ _WORKING_SIDE = 512.0  # pixels; larger pictures are shrunk first, which also av
 _BORDER = 0.06  # share of the picture, on each side, taken to be bare paper
 _BLANK = 0.08  # a picture whose strongest ink differs less than this from its paper is blank
 _PAPER_FITS = 6  # reweightings after which the fit to the paper has settled
+_DIM = 0.25  # light paper is taken to be at least this bright
 _EDGE = 0.1  # ink weaker than this does not count when the digit is cropped
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -41,14 +42,17 @@ def normalise_files(image_bytes: tf.Tensor) -> tf.Tensor:
 def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     """One file, string [] → grey, float32 [h, w] in 0..1, transparency over white paper."""
     length = tf.strings.length(data)
+    data = _required(
+        data, length <= MAX_FILE_BYTES, index, "is larger than", MAX_FILE_BYTES, "bytes:", length
+    )
     magic = tf.strings.substr(data, 0, tf.minimum(length, 8))
-    is_png = tf.logical_and(tf.equal(magic, _PNG), length > 24)
+    is_png = tf.logical_and(tf.equal(magic, _PNG), length > 26)
     is_jpeg = tf.equal(tf.strings.substr(data, 0, tf.minimum(length, 3)), _JPEG)
-    _require(length <= MAX_FILE_BYTES, index, "is larger than", MAX_FILE_BYTES, "bytes:", length)
-    _require(tf.logical_or(is_png, is_jpeg), index, "is no PNG or JPEG: it begins with", magic)
+    begin = tf.io.decode_raw(magic, tf.uint8)  # as numbers: an error's text must be UTF-8
+    data = _required(data, is_png | is_jpeg, index, "is no PNG or JPEG: it begins with", begin)
     sides = tf.cond(is_png, lambda: _png_sides(data), lambda: tf.image.extract_jpeg_shape(data)[:2])
     fits = tf.reduce_all((sides > 0) & (sides <= MAX_SIDE))
-    _require(fits, index, "declares", sides, "pixels; a side has at most", MAX_SIDE)
+    data = _required(data, fits, index, "declares", sides, "pixels; a side has at most", MAX_SIDE)
     rgb, opacity = tf.cond(is_png, lambda: _decode_png(data), lambda: _decode_jpeg(data))
     grey = tf.image.rgb_to_grayscale(rgb)
     return tf.squeeze(opacity * grey + (1.0 - opacity), axis=2)
@@ -62,12 +66,19 @@ def normalise(grey: tf.Tensor) -> tf.Tensor:
 def place(ink: tf.Tensor) -> tf.Tensor:
     """Ink of one digit, float32 [h, w] in 0..1 → uint8 [28, 28]: cropped, scaled, centred."""
     blank = tf.zeros([SIDE, SIDE], tf.uint8)
-    return tf.cond(tf.reduce_max(ink) > _EDGE, lambda: _centred(_fitted(ink)), lambda: blank)
+    held = _held(ink)
+    return tf.cond(tf.size(held) > 0, lambda: _centred(_fitted(ink, held)), lambda: blank)
 
 
-def _require(condition: tf.Tensor, index: tf.Tensor, *words: object) -> None:
-    # Node names are of no use to a caller; the index tells which of a batch is at fault.
-    tf.debugging.Assert(condition, ["image", index, *words], summarize=8)
+def _required(data: tf.Tensor, condition: tf.Tensor, index: tf.Tensor, *words: object) -> tf.Tensor:
+    """The data, once the condition holds: what uses it waits for the check.
+
+    Without that order the graph decodes and checks at once. The index tells which file of a batch
+    is at fault.
+    """
+    check = tf.debugging.Assert(condition, ["image", index, *words], summarize=8)
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.identity(data)
 
 
 def _png_sides(data: tf.Tensor) -> tf.Tensor:
@@ -77,7 +88,11 @@ def _png_sides(data: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_png(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    rgba = tf.image.convert_image_dtype(tf.io.decode_png(data, channels=4), tf.float32)
+    depth, colour = tf.unstack(tf.io.decode_raw(tf.strings.substr(data, 24, 2), tf.uint8), num=2)
+    # TensorFlow leaves grey of 1, 2 or 4 bits at its own scale, alpha included.
+    is_coarse = tf.logical_and(depth < 8, tf.equal(colour, 0))
+    white = tf.where(is_coarse, 2.0 ** tf.cast(depth, tf.float32) - 1.0, 255.0)
+    rgba = tf.cast(tf.io.decode_png(data, channels=4), tf.float32) / white
     return rgba[:, :, :3], rgba[:, :, 3:]
 
 
@@ -99,15 +114,22 @@ def _resized(image: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
 
 def _ink(grey: tf.Tensor) -> tf.Tensor:
     """How much ink each pixel holds, 0..1, on light or dark paper, under uneven light."""
-    difference = grey - _paper(grey)
-    lighter, darker = tf.nn.relu(difference), tf.nn.relu(-difference)
-    is_dark_paper = tf.reduce_sum(lighter**2) > tf.reduce_sum(darker**2)
-    ink = tf.where(is_dark_paper, lighter, darker)
-    strongest = tf.reduce_max(ink)
-    # What the paper itself shows (grain, JPEG noise) is no ink.
-    noise = tf.minimum(3.0 * tf.math.reduce_std(tf.boolean_mask(difference, _border(grey))), 0.3)
-    ink = tf.nn.relu(ink - noise) / tf.maximum(strongest - noise, _BLANK)
+    paper = _paper(grey)
+    difference = grey - paper
+    is_dark_paper = tf.reduce_sum(tf.nn.relu(difference) ** 2) > tf.reduce_sum(
+        tf.nn.relu(-difference) ** 2
+    )
+    # Light falls on ink and paper alike: dark ink is known by its share of the paper's brightness.
+    signed = tf.where(is_dark_paper, difference, -difference / tf.maximum(paper, _DIM))
+    # What the paper itself shows (grain, JPEG noise) is no ink. 4.5 medians are 3 sigmas.
+    noise = tf.minimum(4.5 * _median(tf.abs(tf.boolean_mask(signed, _border(grey)))), 0.3)
+    strongest = tf.reduce_max(signed)
+    ink = tf.nn.relu(signed - noise) / tf.maximum(strongest - noise, _BLANK)
     return tf.where(strongest > _BLANK, tf.minimum(ink, 1.0), tf.zeros_like(ink))
+
+
+def _median(values: tf.Tensor) -> tf.Tensor:
+    return tf.sort(values)[tf.size(values) // 2]
 
 
 def _border(grey: tf.Tensor) -> tf.Tensor:
@@ -123,28 +145,37 @@ def _border(grey: tf.Tensor) -> tf.Tensor:
 
 
 def _paper(grey: tf.Tensor) -> tf.Tensor:
-    """Brightness of the bare paper, [h, w]: the plane that fits the picture's border best.
+    """Brightness of the bare paper, [h, w]: the bilinear surface that fits the border best.
 
     Best is the least absolute difference, by reweighted least squares, so that ink which runs over
-    the edge does not tilt the plane.
+    the edge does not tilt the surface.
     """
     height, width = tf.unstack(tf.shape(grey), num=2)
     x, y = tf.meshgrid(tf.linspace(-1.0, 1.0, width), tf.linspace(-1.0, 1.0, height))
-    terms = tf.stack([tf.ones_like(x), x, y], axis=2)
+    terms = tf.stack([tf.ones_like(x), x, y, x * y], axis=2)
     border = _border(grey)
     sample, brightness = tf.boolean_mask(terms, border), tf.boolean_mask(grey, border)
-    weights = tf.ones_like(brightness)
+    distances = tf.ones_like(brightness)
     for _ in range(_PAPER_FITS):
-        weighted = tf.transpose(sample * weights[:, tf.newaxis])
-        normal = weighted @ sample + 1e-6 * tf.eye(3)
-        plane = tf.linalg.solve(normal, tf.linalg.matvec(weighted, brightness)[:, tf.newaxis])[:, 0]
-        weights = 1.0 / tf.maximum(tf.abs(tf.linalg.matvec(sample, plane) - brightness), 0.01)
-    return tf.linalg.matvec(terms, plane)
+        weights = 1.0 / tf.maximum(distances, 0.01)
+        weighted = tf.transpose(sample) * weights / tf.reduce_sum(weights)
+        normal = weighted @ sample + 1e-4 * tf.eye(4)  # solvable also for a line or a dot
+        surface = tf.linalg.solve(normal, tf.linalg.matvec(weighted, brightness)[:, tf.newaxis])[
+            :, 0
+        ]
+        distances = tf.abs(tf.linalg.matvec(sample, surface) - brightness)
+    return tf.linalg.matvec(terms, surface)
 
 
-def _fitted(ink: tf.Tensor) -> tf.Tensor:
-    """Crop to the ink and scale its longer side to `BOX`."""
-    held = tf.where(ink > _EDGE)
+def _held(ink: tf.Tensor) -> tf.Tensor:
+    """Where the digit's strokes are: int64 [k, 2] of rows and columns."""
+    # A lone speck is no stroke: its neighbourhood must hold ink, too.
+    around = tf.nn.avg_pool2d(ink[tf.newaxis, :, :, tf.newaxis], 3, 1, "SAME")[0, :, :, 0]
+    return tf.where((ink > _EDGE) & (around > _EDGE / 2))
+
+
+def _fitted(ink: tf.Tensor, held: tf.Tensor) -> tf.Tensor:
+    """Crop to where ink is held and scale the longer side to `BOX`."""
     top, left = tf.unstack(tf.reduce_min(held, axis=0), num=2)
     bottom, right = tf.unstack(tf.reduce_max(held, axis=0) + 1, num=2)
     digit = ink[top:bottom, left:right]

@@ -24,6 +24,8 @@ from export.progress import say
 
 _LEDGER = ".versions"
 _STAGING = ".staging-"
+# Readable by the server's user, whoever publishes and whatever the umask.
+_FOLDER_MODE, _FILE_MODE = 0o755, 0o644
 
 
 class Repository:
@@ -62,8 +64,10 @@ class Repository:
 
         What killed runs left is removed first: each run holds a lock on its folder while it lives.
         """
-        made = _missing_parents(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        for folder in reversed(made):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(_FOLDER_MODE)
         with self._locked():
             self._remove_stale()
             path = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
@@ -142,14 +146,10 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _missing_parents(folder: Path) -> list[Path]:
-    return [path for path in (folder, *folder.parents) if not path.exists()]
-
-
 def _to_disk(folder: Path) -> None:
-    """Bring a tree to the disk, readable by the server's user whatever the umask."""
+    """Bring a tree to the disk."""
     for path in (*folder.rglob("*"), folder):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        path.chmod(_FOLDER_MODE if path.is_dir() else _FILE_MODE)
         _fsync(path)
 
 

@@ -1,0 +1,43 @@
+"""What every suite may need: real digits, and a version published from them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_BESIDE = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path | None:
+    """The genuine MNIST as an `.npz`, from MNIST_NPZ or beside the checkout; None without it."""
+    path = Path(os.environ.get("MNIST_NPZ", _BESIDE))
+    return path if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published version: its folder and the report of `python -m export --json`."""
+
+    path: Path
+    report: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory, mnist: Path | None) -> Version:
+    """A version made by the command itself: of MNIST where it is at hand, else of the digits."""
+    repository = tmp_path_factory.mktemp("models")
+    command = [sys.executable, "-m", "export", "--json", f"--repository={repository}"]
+    done = subprocess.run(
+        [*command, f"--data={mnist or 'digits'}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    return Version(Path(report["path"]), report)

@@ -1,0 +1,239 @@
+"""`python -m export` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.__main__ import main
+from export.serving_path import ServedModel
+
+
+@pytest.fixture(autouse=True)
+def _own_signal_handlers() -> Iterator[None]:
+    """A run takes over Ctrl-C for the rest of its process, which here is pytest's."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _arguments(repository: Path, data: Path, *more: str) -> list[str]:
+    return [f"--repository={repository}", f"--data={data}", "--epochs=1", "--min-accuracy=0", *more]
+
+
+def _run(
+    repository: Path, data: Path, *more: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "export", *_arguments(repository, data, *more)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def _tree(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_a_version_is_published_and_its_path_is_the_last_line(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    done = _run(tmp_path / "models", small_npz)
+    assert done.returncode == 0, done.stderr
+    version = tmp_path / "models" / "mnist" / "1"
+    assert done.stdout == f"{version}\n"
+    assert "epoch   1/1" in done.stderr
+    extra = {f"assets.extra/{name}" for name in
+             ("golden.npz", "model_card.json", "tf_serving_warmup_requests")}  # fmt: skip
+    assert extra | {"saved_model.pb"} < _tree(version)
+    with ServedModel(version) as served:
+        answers = served.run("serving_default", np.zeros((3, 28, 28), np.uint8))
+    assert answers["probabilities"].shape == (3, 10)
+
+
+def test_the_report_is_the_card_and_tells_all(
+    tmp_path: Path, small_npz: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = tmp_path / "models"
+    assert main(_arguments(repository, small_npz, "--json", "--seed=5", "--name=digits")) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["path"], report["version"]) == (str(repository / "digits" / "1"), 1)
+    card = json.loads((repository / "digits/1/assets.extra/model_card.json").read_text())
+    assert {key: report[key] for key in card} == card
+    assert card["model"] == "digits"
+    assert (card["data"]["name"], card["data"]["test"]) == ("small", 200)
+    assert card["recipe"] == {"name": "fast", "epochs": 1, "seed": 5} | {
+        "batch_size": card["recipe"]["batch_size"]
+    }
+    assert card["network"]["parameters"] == 109_386
+    assert len(card["training"]["epochs"]) == 1
+    assert 0 <= card["metrics"]["test_accuracy"] <= 1
+    assert [row["digit"] for row in card["per_class"]] == list(range(10))
+    assert sum(map(sum, card["confusion"])) == 200
+    assert 0 <= card["calibration"]["expected_calibration_error"] <= 1
+    assert card["signatures"]["serving_default"]["inputs"] == {
+        "images": {"dtype": "uint8", "shape": [None, 28, 28]}
+    }
+    assert max(card["parity"].values()) <= 1e-5
+    assert card["versions"]["tensorflow"].startswith("2.20.")
+    assert card["compared_with"] is None
+
+
+def test_the_reference_recipe(tmp_path: Path, small_npz: Path) -> None:
+    arguments = _arguments(tmp_path, small_npz, "--recipe=reference", "--batch-size=16")
+    assert main(arguments) == 0
+    card = json.loads((tmp_path / "mnist/1/assets.extra/model_card.json").read_text())
+    assert card["recipe"] == {"name": "reference", "epochs": 1, "batch_size": 16, "seed": 0}
+
+
+def test_the_gate_refuses_and_leaves_nothing(
+    tmp_path: Path, small_npz: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = tmp_path / "models"
+    assert main([*_arguments(repository, small_npz), "--min-accuracy=1"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "not published: test accuracy is" in err.splitlines()[-1]
+    assert not repository.exists()
+
+
+def test_a_worse_version_is_refused_and_a_hint_of_regression_allowed(
+    tmp_path: Path, small_npz: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = ["--recipe=reference", "--batch-size=8"]
+    assert main(_arguments(tmp_path, small_npz, *recipe, "--epochs=8")) == 0
+    before = _tree(tmp_path)
+    assert main(_arguments(tmp_path, small_npz, *recipe, "--batch-size=300")) == 1
+    assert "version 1 reaches" in capsys.readouterr().err.splitlines()[-1]
+    assert _tree(tmp_path) == before
+    worse = [*recipe, "--batch-size=300", "--max-regression=1", "--keep=1"]
+    assert main(_arguments(tmp_path, small_npz, *worse)) == 0
+    card = json.loads((tmp_path / "mnist/2/assets.extra/model_card.json").read_text())
+    assert card["compared_with"]["version"] == 1
+    assert card["compared_with"]["test_accuracy"] > card["metrics"]["test_accuracy"]
+    assert not (tmp_path / "mnist" / "1").exists()
+
+
+def test_a_newest_version_that_does_not_load_is_no_obstacle(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    (tmp_path / "mnist" / "4").mkdir(parents=True)
+    assert main(_arguments(tmp_path, small_npz)) == 0
+    assert (tmp_path / "mnist" / "5" / "saved_model.pb").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--version=3"], "--version 3: "),
+        (["--name=a/b"], "--name 'a/b'"),
+        (["--data=nowhere"], "--data nowhere: no such file or folder"),
+        (["--data=pyproject.toml"], "pyproject.toml is no readable .npz"),
+        (["--data=tests"], "neither train-images-idx3-ubyte nor"),
+        (["--repository=/dev/null/models"], "/dev/null/models: Not a directory"),
+        (["--repository=/proc/models"], "/proc/models: "),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    more: list[str],
+    words: str,
+    tmp_path: Path,
+    small_npz: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "mnist" / "3").mkdir(parents=True)
+    assert main(_arguments(tmp_path, small_npz, *more)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert _tree(tmp_path) == {"mnist", "mnist/3"}
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--version=0", "--version=x", "--epochs=0", "--batch-size=-1", "--seed=1.5", "--keep=0",
+     "--min-accuracy=2", "--min-accuracy=nan", "--max-regression=x", "--recipe=magic", "--no"],
+)  # fmt: skip
+def test_bad_flags_are_status_2(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([flag])
+    assert exit_.value.code == 2
+    assert flag.split("=")[0] in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 400 kB, too small for a version."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    small_disk: Path, small_npz: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_arguments(small_disk / "models", small_npz)) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device" in last
+    assert _tree(small_disk) == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(
+    tmp_path: Path, small_npz: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "export", "--epochs=100000"]
+    command += [f"--repository={tmp_path / 'models'}", f"--data={small_npz}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch" in line:
+                break
+        assert any((tmp_path / "models" / "mnist").iterdir())
+        process.send_signal(number)
+        last = process.stderr.read().splitlines()[-1]
+        assert process.wait() == 130
+    assert last == "python -m export: interrupted; nothing was published"
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_kill_at_any_instant_leaves_a_whole_version_or_none(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    """Kills at random instants, among them the last ones; then a good run clears what they left."""
+    started = time.monotonic()
+    assert _run(tmp_path, small_npz, "--max-regression=1").returncode == 0
+    duration = time.monotonic() - started
+    randomness = random.Random(0)
+    for share in [randomness.uniform(0.5, 1.0) for _ in range(4)]:
+        command = [sys.executable, "-m", "export", *_arguments(tmp_path, small_npz)]
+        command.append("--max-regression=1")
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+            try:
+                run.wait(share * duration)
+            except subprocess.TimeoutExpired:
+                run.kill()
+    versions = [path for path in (tmp_path / "mnist").iterdir() if path.name.isdecimal()]
+    assert versions
+    for version in versions:
+        with ServedModel(version) as served:
+            served.run("serving_default", np.zeros((1, 28, 28), np.uint8))
+        assert (version / "assets.extra" / "model_card.json").exists()
+    assert _run(tmp_path, small_npz, "--max-regression=1").returncode == 0
+    assert not list((tmp_path / "mnist").glob(".staging-*"))

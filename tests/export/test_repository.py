@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from export.errors import InputError
+from export.repository import Repository
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "models", "mnist")
+
+
+def _publish(repository: Repository, version: int | None = None, content: str = "x") -> int:
+    with repository.staging() as staged:
+        (staged / "variables").mkdir()
+        (staged / "variables" / "data").write_text(content)
+        return repository.publish(staged, version)
+
+
+def _entries(repository: Repository) -> set[str]:
+    return {path.name for path in repository.folder.iterdir()}
+
+
+def test_numbers_count_up_from_1_and_gaps_stay(repository: Repository) -> None:
+    assert [_publish(repository), _publish(repository, 7), _publish(repository)] == [1, 7, 8]
+    assert repository.versions() == [1, 7, 8]
+    assert _entries(repository) == {"1", "7", "8", ".versions"}
+
+
+def test_other_entries_are_no_versions(repository: Repository) -> None:
+    repository.folder.mkdir(parents=True)
+    for name in ("v3", "latest", ".tmp-9", "1.5"):
+        (repository.folder / name).mkdir()
+    assert repository.versions() == []
+    (repository.folder / "0042").mkdir()  # the server reads it as 42, and so must we
+    assert _publish(repository) == 43
+
+
+def test_an_existing_number_is_refused(repository: Repository) -> None:
+    _publish(repository, 3, "first")
+    with pytest.raises(InputError, match=r"--version 3: .*exists"):
+        repository.check_is_new(3)
+    with pytest.raises(InputError, match="exists"):
+        _publish(repository, 3, "second")
+    assert (repository.folder / "3" / "variables" / "data").read_text() == "first"
+
+
+def test_a_number_is_never_given_twice(repository: Repository) -> None:
+    _publish(repository)
+    _publish(repository)
+    (repository.folder / "2").rename(repository.folder.parent / "rolled back")
+    with pytest.raises(InputError, match="was published and removed"):
+        repository.check_is_new(2)
+    assert _publish(repository) == 3
+
+
+@pytest.mark.parametrize("version", [0, -1])
+def test_numbers_are_positive(repository: Repository, version: int) -> None:
+    with pytest.raises(InputError, match="expected a positive integer"):
+        repository.check_is_new(version)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a:b", "a b", ".hidden"])
+def test_names_that_a_server_cannot_serve_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="--name"):
+        Repository(tmp_path, name)
+
+
+def test_what_is_not_published_leaves_nothing(repository: Repository) -> None:
+    def interrupted() -> None:
+        with repository.staging() as staged:
+            (staged / "half").write_text("written")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not repository.folder.parent.exists()
+
+
+def test_folders_that_were_there_stay(repository: Repository) -> None:
+    repository.folder.mkdir(parents=True)
+    with repository.staging():
+        pass
+    assert _entries(repository) == set()
+
+
+def test_versions_are_readable_whatever_the_umask(repository: Repository) -> None:
+    before = os.umask(0o077)
+    try:
+        _publish(repository)
+    finally:
+        os.umask(before)
+    version = repository.folder / "1"
+    for path in (version, *version.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
+
+
+def test_the_folder_above_is_readable_whatever_the_umask(repository: Repository) -> None:
+    before = os.umask(0o077)
+    try:
+        _publish(repository)
+    finally:
+        os.umask(before)
+    for folder in (repository.folder, repository.folder.parent):
+        assert folder.stat().st_mode & 0o055 == 0o055
+
+
+def test_a_killed_runs_staging_is_removed_by_the_next_and_a_living_ones_is_not(
+    repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from export.repository import *\n"
+        f"with Repository(Path({str(repository.folder.parent)!r}), 'mnist').staging():\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=False)
+    (left,) = repository.folder.iterdir()
+    with repository.staging() as living, repository.staging() as another:
+        assert not left.exists()
+        assert living.exists()
+        assert another.exists()
+    assert str(left) in capsys.readouterr().err
+
+
+def test_two_at_once_get_different_numbers(repository: Repository) -> None:
+    given: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: given.append(_publish(repository))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(given) == list(range(1, 9))
+
+
+def test_keep_removes_the_oldest(repository: Repository) -> None:
+    for _ in range(4):
+        _publish(repository)
+    assert repository.keep_newest(2) == [1, 2]
+    assert repository.keep_newest(9) == []
+    assert _entries(repository) == {"3", "4", ".versions"}
+    assert _publish(repository) == 5
