@@ -1,0 +1,71 @@
+"""`python -m deploy.local`: start and stop.
+
+Exit status: 0 after SIGTERM or SIGINT, --help or --version; 255 when the server cannot start.
+"""
+
+import asyncio
+import gc
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from deploy.local import flags as command_line
+from deploy.local.errors import ServingError
+
+FAILED = 255
+
+
+def main(arguments: list[str]) -> int:
+    """Run the server; the exit status."""
+    if "--help" in arguments:
+        print(command_line.usage(), end="")
+        return 0
+    try:
+        flags, unknown = command_line.parse(arguments)
+    except command_line.FlagError as error:
+        print(f"{error}\n{command_line.usage()}", end="")
+        return FAILED
+    if flags.version:
+        print("TensorFlow ModelServer: deploy.local, speaking 2.20.0")
+        print(f"TensorFlow Library: {importlib.metadata.version('tensorflow')}")
+        return 0
+    if unknown:
+        print(f"unknown argument: {unknown[0]}\n{command_line.usage()}", end="", flush=True)
+    logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO)
+    for name in command_line.without_effect(flags):
+        logging.warning("--%s is accepted but has no effect here", name)
+    return _serve(flags)
+
+
+def _serve(flags: command_line.Flags) -> int:
+    # TensorFlow takes seconds to import: say what is wrong with the flags before, not after.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    from deploy.local import server
+
+    tf.get_logger().setLevel(logging.ERROR)
+    # What is imported stays: without this each full collection walks it, a third of a second.
+    gc.freeze()
+    try:
+        asyncio.run(server.serve(flags))
+    except ServingError as error:
+        print(f"Failed to start server. Error: {error}", flush=True)
+        return FAILED
+    return 0
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: a model run that outlived the drain cannot be interrupted."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    for _signal in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(_signal, lambda *_: _leave(0))
+    _leave(main(sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""Canonical status codes, the error that carries one, and what HTTP makes of it."""
+
+import enum
+import errno
+
+
+class Code(enum.IntEnum):
+    """The canonical codes; gRPC and TensorFlow use the same numbers."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+HTTP_STATUS = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+
+_ERRNO_CODES = {
+    errno.ENOENT: Code.NOT_FOUND,
+    errno.ENOTDIR: Code.FAILED_PRECONDITION,
+    errno.EISDIR: Code.FAILED_PRECONDITION,
+    errno.EACCES: Code.PERMISSION_DENIED,
+    errno.EPERM: Code.PERMISSION_DENIED,
+    errno.EINVAL: Code.INVALID_ARGUMENT,
+}
+
+
+class ServingError(Exception):
+    """What a caller is told: a canonical code and the server's text.
+
+    Attributes:
+        code: the canonical code, never OK.
+        message: the text, whole; the gRPC face cuts it, the REST face does not.
+    """
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.message}"
+
+
+def invalid(message: str) -> ServingError:
+    """An INVALID_ARGUMENT with this text."""
+    return ServingError(Code.INVALID_ARGUMENT, message)
+
+
+def from_os(error: OSError) -> ServingError:
+    """A file system error in TensorFlow's words: `<path>; <reason>`."""
+    code = _ERRNO_CODES.get(error.errno or 0, Code.UNKNOWN)
+    return ServingError(code, f"{error.filename}; {error.strerror}")

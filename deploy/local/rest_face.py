@@ -1,0 +1,259 @@
+"""The REST port: TensorFlow Serving's URLs under /v1/, the drawing page, and 404 pages."""
+
+import asyncio
+import concurrent.futures
+import json
+import logging
+import re
+import urllib.parse
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiohttp import web
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+)
+
+from deploy.local import json_answers, json_requests
+from deploy.local.errors import HTTP_STATUS, Code, ServingError, invalid
+from deploy.local.handlers import DEFAULT_SIGNATURE, SIGNATURE_DEF, Handlers, as_given, predict
+
+PAGE = Path(__file__).parents[1] / "page"
+
+_MODEL = r"/v1/models/([^/:]+)"
+_VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
+_FLAGS = re.IGNORECASE | re.ASCII
+_POST = re.compile(f"{_MODEL}{_VERSION}:(classify|regress|predict)", _FLAGS)
+_GET = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?", _FLAGS)
+# What libevent's strict URI parser lets pass; the rest never reaches the API.
+_URI = re.compile(r"(?:[\w.~!$&'()*+,;=:@/?-]|%[0-9a-f]{2})*(?:#.*)?", _FLAGS)
+_ORIGIN = re.compile(r"https?://")
+
+_METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
+_PAGE_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+}
+_INFLATED_LIMIT = 100 * 2**20
+_LINE_LIMIT = 2**20
+_REASONS = {400: "Bad Request", 404: "Not Found", 501: "Not Implemented"}
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Reply(NamedTuple):
+    """An answer: status, Content-Type, body."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def _html(status: int) -> Reply:
+    """The HTTP library's own page."""
+    reason = _REASONS[status]
+    text = (
+        f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n"
+        f"<H1>{reason}</H1>\n</BODY></HTML>\n"
+    )
+    return Reply(status, "text/html", text.encode())
+
+
+class RestFace:
+    """Answers HTTP requests from the handlers.
+
+    Args:
+        handlers: what to answer.
+        threads: size of the pool in which requests are read, run and written.
+        timeout_ms: bound of a model run; 0: none.
+        cors: send CORS headers.
+        page: folder whose files are served at their names, and index.html at `/`.
+    """
+
+    def __init__(
+        self,
+        handlers: Handlers,
+        *,
+        threads: int,
+        timeout_ms: int = 0,
+        cors: bool = False,
+        page: Path = PAGE,
+    ) -> None:
+        self._handlers = handlers
+        self._timeout_ms = max(0, timeout_ms)
+        self._cors = cors
+        self._page = page
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="rest")
+
+    def runner(self, drain_seconds: float) -> web.ServerRunner:
+        """An aiohttp server without ports yet; closing it waits so long for running requests."""
+        server = web.Server(
+            self._respond,
+            # The body must arrive as sent: which encodings are undone is decided here.
+            auto_decompress=False,
+            max_line_size=_LINE_LIMIT,
+            max_field_size=_LINE_LIMIT,
+            access_log=None,
+        )
+        return web.ServerRunner(server, shutdown_timeout=drain_seconds)
+
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
+        target = re.sub(r"^https?://[^/]*", "", request.raw_path)
+        if request.method not in _METHODS:
+            return _response(_html(501), close=True)
+        if not _URI.fullmatch(target):
+            return _response(_html(400), close=True)
+        if not target.lower().startswith("/v1/"):
+            return self._file(request.method, target)
+        headers = _CORS if self._cors else {}
+        if request.method == "OPTIONS":
+            return _preflight(request.headers.get("Origin", ""), headers)
+        if request.transport and request.headers.get("Expect", "").lower() == "100-continue":
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = await request.content.read()
+        zipped = "gzip" in request.headers.get("Content-Encoding", "")
+        reply = await asyncio.get_running_loop().run_in_executor(
+            self._pool, self._answer, request.method, target, body, zipped
+        )
+        return _response(reply, headers)
+
+    # The page
+
+    def _file(self, method: str, target: str) -> web.Response:
+        """A file of the page, or the 404 that the real server gives."""
+        name = "index.html" if target == "/" else target[1:]
+        if method in ("GET", "HEAD") and self._page.is_dir():
+            for path in self._page.iterdir():
+                if path.name == name and path.is_file():
+                    kind = _PAGE_TYPES.get(path.suffix, "application/octet-stream")
+                    policy = {"Content-Security-Policy": "default-src 'self'"}
+                    return _response(Reply(200, kind, path.read_bytes()), policy)
+        return _response(_html(404), close=True)
+
+    # The API
+
+    def _answer(self, method: str, target: str, data: bytes, zipped: bool) -> Reply:
+        try:
+            text = self._route(method, target, gunzip(data) if zipped else data)
+            return Reply(200, "application/json", text)
+        except ServingError as error:
+            status, message = HTTP_STATUS[error.code], error.message
+        except Exception as error:  # a fault of this server is one request's trouble
+            _log.exception("request failed")
+            status, message = 500, f"{type(error).__name__}: {error}"
+        body = json_answers.write_error(message) if message else b""
+        return Reply(status, "application/json", body)
+
+    def _route(self, method: str, target: str, body: bytes) -> bytes:
+        pattern = {"POST": _POST, "GET": _GET}.get(method)
+        match = pattern.fullmatch(target) if pattern else None
+        if match:
+            spec = _spec(*match.groups()[:3])
+            verb = match[4]
+            if method == "POST" and verb == "predict":
+                return self._predict(spec, body)
+            if method == "POST" and verb in ("classify", "regress"):
+                raise ServingError(Code.UNIMPLEMENTED, f"deploy.local does not {verb} yet")
+            if method == "GET" and not spec.name:
+                raise invalid("Missing model name in request.")
+            if method == "GET":
+                return self._metadata(spec) if verb == "metadata" else self._status(spec)
+        raise invalid(f"Malformed request: {method} {target}")
+
+    def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
+        request = json_requests.read_predict(body)
+        with self._handlers.models.borrow(spec) as servable:
+            name = request.signature_name or DEFAULT_SIGNATURE
+            if name not in servable.signatures:
+                raise invalid(f'Serving signature name: "{name}" not found in signature def')
+            inputs, by_row = request.inputs(servable.signatures[name].inputs)
+            outputs = predict(
+                servable,
+                name,
+                inputs,
+                as_given,
+                timeout_ms=self._timeout_ms,
+                check_method=self._handlers.check_method,
+            )
+        return json_answers.write_predict(outputs, by_row=by_row)
+
+    def _status(self, spec: model_pb2.ModelSpec) -> bytes:
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+        return _message_json(self._handlers.status(request)).encode()
+
+    def _metadata(self, spec: model_pb2.ModelSpec) -> bytes:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=spec, metadata_field=[SIGNATURE_DEF]
+        )
+        response = self._handlers.metadata(request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata[SIGNATURE_DEF].Unpack(signatures)
+        parts = _message_json(response.model_spec), _message_json(signatures)
+        text = '{{\n"model_spec":{},\n"metadata": {{"signature_def": {}}}\n}}\n'.format(*parts)
+        return text.encode()
+
+
+def _spec(name: str | None, number: str | None, label: str | None) -> model_pb2.ModelSpec:
+    spec = model_pb2.ModelSpec(name=_unescape(name or ""))
+    if number:
+        if int(number) >= 2**63:
+            raise invalid("")  # the real server answers this one with an empty body
+        spec.version.value = int(number)
+    if label:
+        spec.version_label = _unescape(label)
+    return spec
+
+
+def _unescape(text: str) -> str:
+    return urllib.parse.unquote(text, errors="replace")
+
+
+def _message_json(message: Any) -> str:
+    """A message as protobuf's C++ JSON printer lays it out, every plain field included."""
+    value = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e") + "\n"
+
+
+def gunzip(body: bytes) -> bytes:
+    """An inflated body; nothing if it is no whole gzip file or too large."""
+    inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(body, _INFLATED_LIMIT)
+    except zlib.error:
+        return b""
+    return data if inflater.eof else b""
+
+
+def _preflight(origin: str, headers: Mapping[str, str]) -> web.Response:
+    status = 200 if _ORIGIN.match(origin) else 400
+    return _response(Reply(status, "text/html; charset=ISO-8859-1", b""), headers)
+
+
+def _response(
+    reply: Reply, headers: Mapping[str, str] | None = None, *, close: bool = False
+) -> web.Response:
+    response = web.Response(
+        status=reply.status,
+        body=reply.body,
+        headers={**(headers or {}), "Content-Type": reply.content_type},
+    )
+    if close:
+        response.force_close()
+    return response

@@ -1,0 +1,257 @@
+"""One loaded version of a model: a graph, a session, and its signatures.
+
+Loading takes the steps of the C++ function that the real server calls (LoadSavedModel):
+import the graph, run the restore operation if there are variables, run the init
+operation. `tf.compat.v1.saved_model.loader.load` takes the same steps, but words
+restore errors its own way and refuses a model without variables.index, which the server
+loads; `tf.saved_model.load` is another road altogether and accepts models that the
+server cannot serve. Running goes to the session's C interface, past `Session.run`, which
+checks shapes and rewrites errors where the server does neither.
+"""
+
+import gc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
+from tensorflow.python.client import pywrap_tf_session as c_api
+
+from deploy.local.errors import Code, ServingError, from_os, invalid
+from deploy.local.tensors import DTYPES, Array, dtype_of
+
+_INIT_OP = "__saved_model_init_op"
+_ASSETS = "saved_model_assets"
+_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+
+
+class Servable:
+    """A graph with its variables restored, ready to run; safe to use from many threads.
+
+    Attributes:
+        name: the model's name.
+        version: the version number.
+        signatures: signature name to SignatureDef, all that the SavedModel holds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        meta_graph: meta_graph_pb2.MetaGraphDef,
+        config: config_pb2.ConfigProto,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.signatures = dict(meta_graph.signature_def)
+        self._graph = tf.Graph()
+        with self._graph.as_default():
+            tf.graph_util.import_graph_def(meta_graph.graph_def, name="")
+        self._session = tf.compat.v1.Session(graph=self._graph, config=config)
+        self._session._extend_graph()
+        self._outputs: dict[str, Any] = {}
+
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        fetches: Sequence[str],
+        timeout_ms: int = 0,
+        targets: Sequence[str] = (),
+    ) -> list[Array]:
+        """Run the graph once.
+
+        Args:
+            feeds: arrays by tensor name.
+            fetches: names of the tensors wanted.
+            timeout_ms: give up after so many milliseconds; 0: never.
+            targets: names of operations to run besides.
+
+        Returns:
+            One array per fetch.
+
+        Raises:
+            ServingError: TensorFlow's own code and text.
+        """
+        try:
+            self._check_types(feeds)
+            return self._run(
+                {self._output(name): array for name, array in feeds.items()},
+                [self._output(name) for name in fetches],
+                [self._graph.get_operation_by_name(name)._c_op for name in targets],
+                timeout_ms,
+            )
+        except tf.errors.OpError as error:
+            raise ServingError(Code(error.error_code), error.message) from None
+
+    def _check_types(self, feeds: Mapping[str, Array]) -> None:
+        """What TensorFlow checks too, but here also for types that numpy cannot carry there."""
+        for index, name in enumerate(sorted(feeds)):
+            wanted = self._graph.get_tensor_by_name(name).dtype.as_datatype_enum
+            given = dtype_of(feeds[name])
+            if given != wanted:
+                raise invalid(
+                    f"Expects arg[{index}] to be {DTYPES[wanted].name}"
+                    f" but {DTYPES[given].name} is provided"
+                )
+
+    def _run(
+        self, feeds: dict[Any, Array], fetches: list[Any], targets: list[Any], timeout_ms: int
+    ) -> list[Array]:
+        options = None
+        if timeout_ms:
+            serialized = config_pb2.RunOptions(timeout_in_ms=timeout_ms).SerializeToString()
+            options = c_api.TF_NewBufferFromString(serialized)
+        try:
+            values = self._session._call_tf_sessionrun(options, feeds, fetches, targets, None)
+            # Scalars come as plain objects.
+            return [np.asarray(v, object if isinstance(v, bytes) else None) for v in values]
+        finally:
+            if options is not None:
+                c_api.TF_DeleteBuffer(options)
+
+    def _output(self, name: str) -> Any:
+        """The C interface's handle of a tensor, given as `<operation>:<index>`."""
+        if name not in self._outputs:
+            node, _, index = name.partition(":")
+            try:
+                operation = self._graph.get_operation_by_name(node)
+            except KeyError:
+                message = f"FetchOutputs node {name}: not found"
+                raise ServingError(Code.NOT_FOUND, message) from None
+            if not operation.outputs:
+                raise invalid(
+                    f"Tried to fetch data for '{name}', which produces no output.  To run to a node"
+                    f" but not fetch any data, pass '{name}' as an argument to the"
+                    " 'target_node_names' argument of the Session::Run API."
+                )
+            handle = c_api.TF_Output()
+            handle.oper, handle.index = operation._c_op, int(index or 0)
+            self._outputs[name] = handle
+        return self._outputs[name]
+
+    def close(self) -> None:
+        """Free the graph and its variables; nobody may be running."""
+        self._session.close()
+        self._outputs.clear()
+        del self._session, self._graph
+        # A graph and its operations refer to each other; a server with many switches cannot wait.
+        gc.collect()
+
+
+def load(
+    name: str,
+    version: int,
+    path: Path,
+    tags: Sequence[str] = ("serve",),
+    config: config_pb2.ConfigProto | None = None,
+) -> Servable:
+    """Load the SavedModel in a version folder.
+
+    Raises:
+        ServingError: the code and text that the real server reports for the same folder.
+    """
+    _walk(name, version, path)
+    meta_graph = _read_meta_graph(path, tags)
+    servable = Servable(name, version, meta_graph, config or config_pb2.ConfigProto())
+    try:
+        _restore(servable, meta_graph, path)
+    except ServingError:
+        servable.close()
+        raise
+    return servable
+
+
+def _walk(name: str, version: int, path: Path) -> None:
+    """Look at the whole folder, as the real server does to estimate the memory needed."""
+    folders = [path]
+    try:
+        while folders:
+            folders += [entry for entry in folders.pop().iterdir() if entry.is_dir()]
+    except OSError as error:
+        problem = from_os(error)
+        what = f"{{name: {name} version: {version}}}: {problem.message}"
+        raise ServingError(
+            problem.code,
+            f"Error while attempting to reserve resources to load servable {what}",
+        ) from None
+
+
+def _read_meta_graph(path: Path, tags: Sequence[str]) -> meta_graph_pb2.MetaGraphDef:
+    model = saved_model_pb2.SavedModel()
+    try:
+        model.ParseFromString((path / "saved_model.pb").read_bytes())
+    except FileNotFoundError:
+        raise ServingError(
+            Code.NOT_FOUND,
+            "Specified file path does not appear to contain a SavedModel bundle (should have a"
+            f" file called `saved_model.pb`)\nSpecified file path: {path}",
+        ) from None
+    except OSError as error:
+        raise from_os(error) from None
+    except DecodeError:
+        raise ServingError(Code.OUT_OF_RANGE, "Read less bytes than requested") from None
+    for meta_graph in model.meta_graphs:
+        if set(meta_graph.meta_info_def.tags) == set(tags):
+            return meta_graph
+    raise ServingError(
+        Code.NOT_FOUND,
+        f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect"
+        " available tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`",
+    )
+
+
+def _text(path: Path) -> Array:
+    return np.array(str(path).encode(), object)
+
+
+def _restore(servable: Servable, meta_graph: meta_graph_pb2.MetaGraphDef, path: Path) -> None:
+    """Fill the variables and run the init operation."""
+    assets = {
+        asset.tensor_info.name: _text(path / "assets" / asset.filename)
+        for asset in _asset_files(meta_graph)
+    }
+    saver = meta_graph.saver_def
+    variables = path / "variables" / "variables"
+    # Without an index the real server takes a model for one without variables.
+    if saver.restore_op_name and variables.with_suffix(".index").exists():
+        feeds = {saver.filename_tensor_name: _text(variables), **assets}
+        servable.run(feeds, [], targets=[saver.restore_op_name])
+    if init := _init_op(meta_graph):
+        servable.run(assets, [], targets=[init])
+
+
+def _asset_files(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[meta_graph_pb2.AssetFileDef]:
+    """Where the graph wants file names; old SavedModels keep the list in a collection."""
+    if meta_graph.asset_file_def or _ASSETS not in meta_graph.collection_def:
+        return list(meta_graph.asset_file_def)
+    files = []
+    for item in meta_graph.collection_def[_ASSETS].any_list.value:
+        files.append(meta_graph_pb2.AssetFileDef())
+        item.Unpack(files[-1])
+    return files
+
+
+def _init_op(meta_graph: meta_graph_pb2.MetaGraphDef) -> str:
+    """The name of the operation that initialises tables and the like, or nothing."""
+    if _INIT_OP in meta_graph.signature_def:
+        return str(meta_graph.signature_def[_INIT_OP].outputs[_INIT_OP].name)
+    for key in _INIT_COLLECTIONS:
+        if key in meta_graph.collection_def:
+            return str(meta_graph.collection_def[key].node_list.value[0])
+    return ""
+
+
+def session_config(
+    *, intra_op: int, inter_op: int, both: int, gpu_fraction: float
+) -> config_pb2.ConfigProto:
+    """Threads and GPU memory of a session; 0 leaves the choice to TensorFlow."""
+    if not (intra_op or inter_op):
+        intra_op = inter_op = both
+    config = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=inter_op
+    )
+    config.gpu_options.per_process_gpu_memory_fraction = gpu_fraction
+    return config

@@ -1,0 +1,70 @@
+"""The drawing page, from a folder of the test's own, on an aiohttp server in this process."""
+
+import asyncio
+import http.client
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from deploy.local.rest_face import RestFace
+
+
+async def fetch(page: Path, path: str) -> Any:
+    """Status, Content-Type, Content-Security-Policy and body of one GET."""
+    handlers: Any = None
+    runner = RestFace(handlers, threads=1, page=page).runner(0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+
+    def get() -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", runner.addresses[0][1], timeout=60)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        names = ("Content-Type", "Content-Security-Policy")
+        row = (answer.status, *map(answer.getheader, names), answer.read())
+        connection.close()
+        return row
+
+    try:
+        return await asyncio.to_thread(get)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    folder = tmp_path / "page"
+    folder.mkdir()
+    (folder / "index.html").write_text("<p>index")
+    (folder / "page.css").write_text("p {}")
+    (folder / "page.js").write_text("1")
+    (tmp_path / "secret").write_text("secret")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body"),
+    [
+        ("/", "text/html; charset=utf-8", b"<p>index"),
+        ("/index.html", "text/html; charset=utf-8", b"<p>index"),
+        ("/page.css", "text/css; charset=utf-8", b"p {}"),
+        ("/page.js", "text/javascript; charset=utf-8", b"1"),
+    ],
+)
+def test_files_of_the_page(page: Path, path: str, kind: str, body: bytes) -> None:
+    assert asyncio.run(fetch(page, path)) == (200, kind, "default-src 'self'", body)
+
+
+@pytest.mark.parametrize(
+    "path", ["/PAGE.css", "/page", "/../secret", "/%2e%2e/secret", "/x/page.js"]
+)
+def test_what_is_not_in_the_folder(page: Path, path: str) -> None:
+    assert asyncio.run(fetch(page, path))[0] == 404
+
+
+def test_without_the_folder_the_root_is_not_found(tmp_path: Path) -> None:
+    status, kind, policy, _ = asyncio.run(fetch(tmp_path / "none", "/"))
+    assert (status, kind, policy) == (404, "text/html", None)

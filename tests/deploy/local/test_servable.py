@@ -1,0 +1,127 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorflow.core.framework import types_pb2
+
+from deploy.local import servable
+from deploy.local.errors import Code, ServingError
+from deploy.local.tensors import DTYPES
+
+
+@pytest.fixture
+def folder(models: Path, tmp_path: Path) -> Path:
+    """A copy of line/1 to break."""
+    return shutil.copytree(models / "line" / "1", tmp_path / "line" / "1")
+
+
+def failure(folder: Path) -> ServingError:
+    with pytest.raises(ServingError) as caught:
+        servable.load("line", 1, folder)
+    return caught.value
+
+
+def test_runs_with_its_variables(models: Path) -> None:
+    loaded = servable.load("line", 2, models / "line" / "2")
+    assert (loaded.name, loaded.version, list(loaded.signatures)) == (
+        "line",
+        2,
+        ["serving_default"],
+    )
+    (y,) = loaded.run({"x:0": np.array([1, 2], np.float32)}, ["y:0"])
+    assert y.tolist() == [3.5, 4.0]
+    loaded.close()
+
+
+def test_shapes_are_not_checked_but_types_are(models: Path) -> None:
+    loaded = servable.load("line", 1, models / "line" / "1")
+    (y,) = loaded.run({"x:0": np.array([[1, 2], [3, 4]], np.float32)}, ["y:0"])
+    assert y.shape == (2, 2)
+    for dtype, name in [("DT_DOUBLE", "double"), ("DT_QINT8", "qint8"), ("DT_VARIANT", "variant")]:
+        array = np.zeros(1, DTYPES[getattr(types_pb2, dtype)].numpy)
+        with pytest.raises(ServingError) as caught:
+            loaded.run({"x:0": array}, ["y:0"])
+        assert str(caught.value) == (
+            f"INVALID_ARGUMENT: Expects arg[0] to be float but {name} is provided"
+        )
+    loaded.close()
+
+
+def test_fetches_that_cannot_be(models: Path) -> None:
+    loaded = servable.load("line", 1, models / "line" / "1")
+    with pytest.raises(ServingError, match="Tried to fetch data for 'save/restore_all'"):
+        loaded.run({}, ["save/restore_all"])
+    with pytest.raises(ServingError, match="FetchOutputs node nosuch:0: not found"):
+        loaded.run({}, ["nosuch:0"])
+    loaded.close()
+
+
+def test_a_run_can_time_out(models: Path, tmp_path: Path) -> None:
+    loaded = servable.load("wait", 1, models / "wait" / "1")
+    path = np.array(str(tmp_path / "never").encode(), object)
+    signature = loaded.signatures["serving_default"]
+    with pytest.raises(ServingError) as caught:
+        loaded.run({"path:0": path}, [signature.outputs["done"].name], timeout_ms=50)
+    assert str(caught.value) == "DEADLINE_EXCEEDED: Timed out waiting for notification"
+    loaded.close()
+
+
+def test_without_a_graph(folder: Path) -> None:
+    (folder / "saved_model.pb").unlink()
+    error = failure(folder)
+    assert error.code is Code.NOT_FOUND
+    assert error.message == (
+        "Specified file path does not appear to contain a SavedModel bundle (should have a file"
+        f" called `saved_model.pb`)\nSpecified file path: {folder}"
+    )
+
+
+def test_a_cut_graph(folder: Path) -> None:
+    graph = folder / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[:200])
+    assert str(failure(folder)) == "OUT_OF_RANGE: Read less bytes than requested"
+
+
+def test_an_empty_graph(folder: Path) -> None:
+    (folder / "saved_model.pb").write_bytes(b"")
+    error = failure(folder)
+    assert error.code is Code.NOT_FOUND
+    assert error.message.startswith(
+        "Could not find meta graph def matching supplied tags: { serve }."
+    )
+
+
+def test_without_variables_it_loads_and_every_run_fails(folder: Path) -> None:
+    shutil.rmtree(folder / "variables")
+    loaded = servable.load("line", 1, folder)
+    with pytest.raises(ServingError, match="Could not find variable ") as caught:
+        loaded.run({"x:0": np.array([1], np.float32)}, ["y:0"])
+    assert caught.value.code is Code.FAILED_PRECONDITION
+    loaded.close()
+
+
+def test_without_the_variables_data(folder: Path) -> None:
+    (data,) = (folder / "variables").glob("variables.data-*")
+    data.unlink()
+    error = failure(folder)
+    assert error.code is Code.NOT_FOUND
+    assert error.message.startswith(f"{data}; No such file or directory")
+
+
+def test_a_cut_variables_index(folder: Path) -> None:
+    index = folder / "variables" / "variables.index"
+    index.write_bytes(index.read_bytes()[:20])
+    error = failure(folder)
+    assert error.code is Code.DATA_LOSS
+    assert error.message.startswith("file is too short to be an sstable")
+
+
+def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "5").write_text("x")
+    with pytest.raises(ServingError) as caught:
+        servable.load("line", 5, tmp_path / "5")
+    assert str(caught.value) == (
+        "FAILED_PRECONDITION: Error while attempting to reserve resources to load servable"
+        f" {{name: line version: 5}}: {tmp_path}/5; Not a directory"
+    )
