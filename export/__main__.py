@@ -36,32 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters is raised
     say("        starting TensorFlow")
     import tensorflow as tf
 
-    from export import pipeline, training
+    from export import pipeline
 
     tf.get_logger().setLevel("ERROR")
-    recipe = training.recipe(
-        options.recipe, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed
-    )
-    published = pipeline.run(
-        pipeline.Options(
-            options.repository,
-            options.name,
-            options.version,
-            options.data,
-            recipe,
-            options.min_accuracy,
-            options.max_regression,
-            options.keep,
-        )
-    )
+    as_json = options.json
+    del options.json
+    published = pipeline.run(pipeline.Options(**vars(options)))
     if published.removed:
         say(f"keep    removed versions {', '.join(map(str, published.removed))}")
     say(f"publish version {published.version}")
-    if options.json:
+    if as_json:
         where = {"path": str(published.path), "version": published.version}
         print(json.dumps(where | {"removed": published.removed} | published.card))
     else:
@@ -147,10 +134,23 @@ def _share(text: str) -> float:
     return share
 
 
+def _silence_native_logs() -> None:
+    """Keep the C++ libraries' notes from between the lines of progress.
+
+    Some of them heed no log level and write straight to file descriptor 2; Python's own standard
+    error goes on as before. What matters is raised. TF_CPP_MIN_LOG_LEVEL=0 shows all of them.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 def _fail(reason: object, status: int) -> int:
     say(f"python -m export: {' '.join(str(reason).split())}")
     return status
 
 
 if __name__ == "__main__":
+    _silence_native_logs()
     sys.exit(main())

@@ -56,7 +56,7 @@ def choose(network: keras.Model, test: Split) -> Golden:
     )
     images = test.images[chosen]
     inputs = inputs_for(images)
-    seen = tf.function(normalise_files, autograph=False)(tf.constant(inputs["encoded"]))
+    seen = normalise_files(tf.constant(inputs["encoded"]))
     return Golden(
         images, test.labels[chosen], _answers(network, images), _answers(network, seen), inputs
     )

@@ -27,7 +27,10 @@ class Options:
     name: str
     version: int | None
     data: str
-    recipe: training.Recipe
+    recipe: str
+    epochs: int | None
+    batch_size: int | None
+    seed: int | None
     min_accuracy: float
     max_regression: float
     keep: int | None
@@ -60,7 +63,14 @@ def run(options: Options) -> Published:
             f"data    {dataset.name}: {len(dataset.train):,} to train on, "
             f"{len(dataset.validation):,} to validate, {len(dataset.test):,} to test"
         )
-        keras.utils.set_random_seed(options.recipe.seed)
+        recipe = training.recipe(
+            options.recipe,
+            len(dataset.train),
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            seed=options.seed,
+        )
+        keras.utils.set_random_seed(recipe.seed)
         model = network.build()
         epochs: list[training.EpochReport] = []
 
@@ -69,7 +79,7 @@ def run(options: Options) -> Published:
             say(f"train   {report}")
 
         started = time.perf_counter()
-        training.train(model, dataset, options.recipe, on_epoch)
+        training.train(model, dataset, recipe, on_epoch)
         seconds = time.perf_counter() - started
 
         say("sign    four signatures, golden digits, warm-up requests")
@@ -98,7 +108,7 @@ def run(options: Options) -> Published:
             model_card = card.describe(
                 name=options.name,
                 dataset=dataset,
-                recipe=options.recipe,
+                recipe=recipe,
                 epochs=epochs,
                 training_seconds=seconds,
                 network=model,

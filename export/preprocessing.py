@@ -7,6 +7,8 @@ and placed it in 28×28 with its centre of mass in the middle, white ink on blac
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 SIDE = 28  # pixels, of the network's input
@@ -26,17 +28,19 @@ _EDGE = 0.1  # ink weaker than this does not count when the digit is cropped
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
-def normalise_files(image_bytes: tf.Tensor) -> tf.Tensor:
-    """PNG or JPEG files, string [n] → uint8 [n, 28, 28].
-
-    Raises (in the graph, as INVALID_ARGUMENT): another format, more than `MAX_FILE_BYTES`, a side
-    longer than `MAX_SIDE`, a broken file.
-    """
+def _normalise_files(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.map_fn(
         lambda item: normalise(decode(*item)),
         (image_bytes, tf.range(tf.size(image_bytes))),
         fn_output_signature=tf.TensorSpec([SIDE, SIDE], tf.uint8),
     )
+
+
+# PNG or JPEG files, string [n] → uint8 [n, 28, 28]. The graph raises INVALID_ARGUMENT for another
+# format, more than `MAX_FILE_BYTES`, a side longer than `MAX_SIDE`, a broken file.
+normalise_files: Callable[[tf.Tensor], tf.Tensor] = tf.function(
+    _normalise_files, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+)
 
 
 def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

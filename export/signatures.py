@@ -55,7 +55,6 @@ def example(file: bytes) -> tf.train.Example:
 
 def _signatures(network: keras.Model) -> dict[str, Any]:
     frozen = _frozen(network)
-    normalised = tf.function(normalise_files, autograph=False)
 
     def probabilities_of(images: tf.Tensor) -> tf.Tensor:
         return frozen(tf.cast(images, tf.float32) / 255.0)
@@ -68,12 +67,12 @@ def _signatures(network: keras.Model) -> dict[str, Any]:
         return {"scores": frozen(tf.reshape(images, [-1, 28, 28]))}
 
     def encoded(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return serving_default(normalised(image_bytes))
+        return serving_default(normalise_files(image_bytes))
 
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         feature = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
         files = tf.io.parse_example(inputs, feature)["image/encoded"]
-        scores, order = tf.math.top_k(probabilities_of(normalised(files)), k=10)
+        scores, order = tf.math.top_k(probabilities_of(normalise_files(files)), k=10)
         return {"classes": tf.gather(tf.constant(CLASSES), order), "scores": scores}
 
     return {

@@ -131,7 +131,7 @@ def test_the_command_line(server: Server, golden: dict[str, NDArray[Any]], tmp_p
 def test_tensorflow_servings_own_example_client(
     server: Server, golden: dict[str, NDArray[Any]]
 ) -> None:
-    """What its mnist_client.py does: `predict_images`, one image a call, `scores` as `.float_val`."""
+    """As its mnist_client.py: `predict_images`, an image a call, `scores` read as `.float_val`."""
     address = server.grpc_url.removeprefix("grpc://")
     errors = 0
     with grpc.insecure_channel(address) as channel:

@@ -20,10 +20,7 @@ Normalise = Callable[[list[bytes]], NDArray[np.uint8]]
 
 @pytest.fixture(scope="module")
 def normalise() -> Normalise:
-    function = tf.function(
-        normalise_files, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
-    )
-    return lambda files: function(tf.constant(files, tf.string)).numpy()
+    return lambda files: normalise_files(tf.constant(files, tf.string)).numpy()
 
 
 def _file(
