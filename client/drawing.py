@@ -7,18 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_SHADES = np.array(list(" ░▒▓█"))
+_INK = 90  # a pixel at least this bright is a dot
+# Unicode's braille patterns: the bit of each of a character's 4 × 2 dots.
+_BRAILLE, _DOTS = 0x2800, np.array([[1, 8], [2, 16], [4, 32], [64, 128]])
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def draw(image: NDArray[np.uint8]) -> list[str]:
-    """Draw one digit, uint8 (28, 28), as 14 lines of 28 characters.
-
-    A character is twice as high as wide, so each stands for two pixels, one above the other.
-    """
-    pairs = image.reshape(14, 2, 28).max(axis=1)
-    shades = (pairs.astype(int) * (len(_SHADES) - 1) + 127) // 255
-    return ["".join(row) for row in _SHADES[shades]]
+    """Draw one digit, uint8 (28, 28), as 7 lines of 14 characters, a dot for each pixel of ink."""
+    dots = (image >= _INK).reshape(7, 4, 14, 2)
+    patterns = np.einsum("rycx,yx->rc", dots, _DOTS) + _BRAILLE
+    return ["".join(map(chr, row)) for row in patterns]
 
 
 def bar(share: float, width: int) -> str:

@@ -115,10 +115,13 @@ def _show_in_terminal(golden: Mapping[str, NDArray[Any]], answer: Classification
     first = [int(np.flatnonzero(golden["labels"] == digit)[0]) for digit in range(10)]
     for row in (first[:5], first[5:]):
         print("\n".join(side_by_side([draw(golden["images"][i]) for i in row])))
-        captions = []
-        for i in row:
-            digit, share = answer.digits[i], answer.probabilities[i].max()
-            captions.append([f"   {digit}  {bar(share, 12)} {share:6.1%}".ljust(28)])
+        captions = [
+            [
+                f" {answer.digits[i]} {bar(answer.probabilities[i].max(), 5)} "
+                f"{answer.probabilities[i].max():4.0%}".ljust(14)
+            ]
+            for i in row
+        ]
         print("\n".join(side_by_side(captions)))
 
 

@@ -27,7 +27,7 @@ class Settings:
     learning_rate: float = 1e-2  # Adam's peak; high, because it falls to nearly nothing
     warmup: float = 0.1  # share of all steps in which the rate rises from 0
     last_rate: float = 0.05  # share of the peak left in the end, so that there are steps to average
-    averaging: float = 0.998  # momentum of the weights' moving average, per step
+    averaged: float = 0.15  # share of all steps that the weights' moving average reaches back over
     round: float = 0.25  # share of the images chosen at a time: how fresh the choice is
     hardness: float = 1.5  # an image's odds are (its last loss + floor) ** hardness
     floor: float = 0.005  # nats; keeps images that are learnt already in play
@@ -90,7 +90,8 @@ def _adam(steps: int, settings: Settings) -> keras.optimizers.Optimizer:
         warmup_target=settings.learning_rate,
         warmup_steps=warmup_steps,
     )
-    return keras.optimizers.Adam(rate, use_ema=True, ema_momentum=settings.averaging)
+    momentum = 1.0 - 1.0 / max(1.0, settings.averaged * steps)
+    return keras.optimizers.Adam(rate, use_ema=True, ema_momentum=momentum)
 
 
 def _compiled_steps(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:

@@ -18,6 +18,8 @@ from export.progress import say
 from export.repository import Repository
 from export.serving_path import ServedModel
 
+_EPOCH_LINES = 20  # of progress at most, however many epochs
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -76,7 +78,8 @@ def run(options: Options) -> Published:
 
         def on_epoch(report: training.EpochReport) -> None:
             epochs.append(report)
-            say(f"train   {report}")
+            if report.epoch % -(-report.epochs // _EPOCH_LINES) == 0 or report.epoch == 1:
+                say(f"train   {report}")
 
         started = time.perf_counter()
         training.train(model, dataset, recipe, on_epoch)

@@ -59,12 +59,12 @@ def recipe(
 ) -> Recipe:
     """A recipe for so many training images, changed where something other than None is given."""
     default = {
-        "reference": Recipe("reference", epochs=10, batch_size=32, seed=0),
+        "reference": Recipe("reference", epochs=10, batch_size=32, seed=1),
         "fast": Recipe(
             "fast",
             epochs=min(_FAST_MAX_EPOCHS, max(1, round(_FAST_IMAGES / images))),
             batch_size=256,
-            seed=0,
+            seed=1,
         ),
     }[name]
     return Recipe(

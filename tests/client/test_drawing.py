@@ -6,15 +6,16 @@ import pytest
 from client.drawing import bar, draw, side_by_side
 
 
-def test_a_digit_is_14_lines_of_28_characters_and_ink_is_dense() -> None:
+def test_a_digit_is_7_lines_of_14_characters_with_a_dot_for_each_pixel_of_ink() -> None:
     image = np.zeros((28, 28), np.uint8)
-    image[10:12, 5] = 255
-    image[13, 6] = 128
+    image[0, 0] = image[3, 1] = 255
+    image[4:8, 26:28] = 128
+    image[20, 20] = 20  # too faint
     lines = draw(image)
-    assert [len(line) for line in lines] == [28] * 14
-    assert lines[5][5] == "█"
-    assert lines[6][6] == "▒"
-    assert set("".join(lines)) == {" ", "█", "▒"}
+    assert [len(line) for line in lines] == [14] * 7
+    assert lines[0][0] == "⢁"
+    assert lines[1][13] == "⣿"
+    assert set("".join(lines)) == {"⠀", "⢁", "⣿"}
 
 
 @pytest.mark.parametrize(

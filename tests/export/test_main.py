@@ -96,7 +96,7 @@ def test_the_reference_recipe(tmp_path: Path, small_npz: Path) -> None:
     arguments = _arguments(tmp_path, small_npz, "--recipe=reference", "--batch-size=16")
     assert main(arguments) == 0
     card = json.loads((tmp_path / "mnist/1/assets.extra/model_card.json").read_text())
-    assert card["recipe"] == {"name": "reference", "epochs": 1, "batch_size": 16, "seed": 0}
+    assert card["recipe"] == {"name": "reference", "epochs": 1, "batch_size": 16, "seed": 1}
 
 
 def test_the_gate_refuses_and_leaves_nothing(
