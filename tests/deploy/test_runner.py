@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client import DigitClient, Unreachable
+from deploy.runner import StartFailed, serve
+from tests.conftest import Version
+
+
+def test_the_server_named_by_the_environment_serves_and_is_stopped(
+    published: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`SERVING_BINARY` may be any program with tensorflow_model_server's flags."""
+    binary = tmp_path / "tensorflow_model_server"
+    binary.write_text(
+        f'#!/bin/sh\necho "$@" > "$0.flags"\nexec {sys.executable} -m deploy.local "$@"\n'
+    )
+    binary.chmod(0o755)
+    monkeypatch.setenv("SERVING_BINARY", str(binary))
+    with serve(published.path.parent, name="digits") as server:
+        with DigitClient(server.grpc_url, model="digits") as digits:
+            assert len(digits.classify(np.zeros((2, 28, 28), np.uint8))) == 2
+        assert server.command.startswith(f"{binary} --port=")
+    assert server.process.returncode == 0
+    assert "--model_name=digits" in Path(f"{binary}.flags").read_text()
+    with DigitClient(server.rest_url) as digits, pytest.raises(Unreachable):
+        digits.status()
+
+
+def test_a_server_that_ends_says_why(tmp_path: Path) -> None:
+    (tmp_path / "mnist" / "1").mkdir(parents=True)
+    with (
+        pytest.raises(StartFailed, match=r"(?s)ended with status 255.*SavedModel bundle"),
+        serve(tmp_path / "mnist", flags=["--max_num_load_retries=0"]),
+    ):
+        pass

@@ -1,0 +1,42 @@
+"""What the project promises of its own files."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements.lock").read_text()
+
+
+def _names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[=<>]", requirement)[0] for requirement in requirements}
+
+
+def test_the_bare_install_is_four_small_packages() -> None:
+    assert _names(PROJECT["dependencies"]) == {"grpcio", "numpy", "protobuf", "urllib3"}
+
+
+def test_everything_is_locked_with_hashes_and_no_index_is_named() -> None:
+    pins = re.split(r"\n(?=\S)", LOCK.strip())
+    pinned = {re.split(r"[=@ ;]", pin)[0] for pin in pins}
+    assert all("--hash=sha256:" in pin for pin in pins)
+    asked = _names(PROJECT["dependencies"])
+    for extra in PROJECT["optional-dependencies"].values():
+        asked |= _names(extra)
+    assert asked - {"digits-serving"} <= pinned
+    assert "://" not in LOCK
+    assert "index" not in LOCK
+
+
+def test_one_tensorflow_minor_everywhere() -> None:
+    image = re.search(r"^TFS_VERSION=(\d+\.\d+)\.", (ROOT / ".env").read_text(), re.MULTILINE)
+    assert image
+    minor = image[1]
+    for extra in ("export", "deploy"):
+        asked = PROJECT["optional-dependencies"][extra]
+        assert f"tensorflow=={minor}.*" in asked
+        assert f"tensorflow-serving-api=={minor}.*" in asked
+    assert re.search(rf"^tensorflow=={re.escape(minor)}\.", LOCK, re.MULTILINE)
