@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import docker
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -25,7 +26,6 @@ from deploy.runner import StartFailed, serve
 
 MODEL = Path("models/mnist")
 SHEET = Path("build/demo.png")
-_COMPOSE = ["docker", "compose", "--progress=plain"]
 _COMPOSE_URLS = ("grpc://localhost:8500", "http://localhost:8501")
 
 
@@ -46,7 +46,12 @@ def main() -> int:
     try:
         with _serving() as (grpc_url, rest_url):
             answer = _classify(grpc_url, rest_url, golden)
-    except (StartFailed, CallError, subprocess.CalledProcessError) as error:
+    except (
+        StartFailed,
+        CallError,
+        subprocess.CalledProcessError,
+        docker.errors.DockerException,
+    ) as error:
         return _fail(error)
     print("stop    the server is stopped\n")
     _show_in_terminal(golden, answer)
@@ -67,12 +72,11 @@ def _serving() -> Iterator[tuple[str, str]]:
         with serve(MODEL) as server:
             yield server.grpc_url, server.rest_url
         return
-    print(f"serve   docker compose up{'' if _has_gpu() else ', on the CPU'}")
-    files = [
-        "deploy/docker-compose.yml",
-        *([] if _has_gpu() else ["deploy/docker-compose.cpu.yml"]),
-    ]
-    compose = [*_COMPOSE, *(f"--file={file}" for file in files)]
+    files = ["deploy/docker-compose.yml"]
+    if not _has_gpu():
+        files.append("deploy/docker-compose.cpu.yml")
+    compose = ["docker", "compose", "--progress=plain", *(f"--file={file}" for file in files)]
+    print(f"serve   {' '.join(compose)} up")
     try:
         subprocess.run([*compose, "up", "--detach", "--wait"], check=True)
         yield _COMPOSE_URLS
@@ -82,8 +86,8 @@ def _serving() -> Iterator[tuple[str, str]]:
 
 def _has_gpu() -> bool:
     """Whether Docker can hand a GPU to a container."""
-    command = ["docker", "info", "--format={{json .Runtimes}}"]
-    return "nvidia" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    with contextlib.closing(docker.from_env()) as engine:
+        return "nvidia" in engine.info()["Runtimes"]
 
 
 def _classify(grpc_url: str, rest_url: str, golden: Mapping[str, NDArray[Any]]) -> Classification:
