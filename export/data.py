@@ -113,7 +113,7 @@ def _verified(dataset: Dataset) -> Dataset:
 
 def _from_path(path: Path) -> Dataset:
     if path.is_dir():
-        return _dataset(path.name, lambda key: idx.read(path, *_IDX_FILES[key]))
+        return _dataset(path.resolve().name, lambda key: idx.read(path, *_IDX_FILES[key]))
     if path.is_file():
         return _read_npz(path, path.stem)
     raise InputError(

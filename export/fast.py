@@ -102,18 +102,23 @@ def _compiled_steps(network: keras.Model, optimizer: keras.optimizers.Optimizer)
     weights = network.trainable_variables
 
     def fit(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        losses = tf.zeros(labels.shape)
-        for step in tf.range(labels.shape[0]):
+        steps = labels.shape[0]
+
+        def one_step(step: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 answers = network(tf.cast(images[step], tf.float32) / 255.0, training=True)
                 loss = keras.losses.sparse_categorical_crossentropy(labels[step], answers)
                 mean = tf.reduce_mean(loss)
             optimizer.apply(tape.gradient(mean, weights))
-            losses = tf.tensor_scatter_nd_update(losses, [[step]], loss[tf.newaxis])
+            return step + 1, tf.tensor_scatter_nd_update(losses, [[step]], loss[tf.newaxis])
+
+        _, losses = tf.while_loop(
+            lambda step, _: step < steps, one_step, [tf.constant(0), tf.zeros(labels.shape)]
+        )
         return losses
 
-    steps: Steps = tf.function(fit, jit_compile=True)
-    return steps
+    compiled: Steps = tf.function(fit, autograph=False, jit_compile=True)
+    return compiled
 
 
 def _hardest(losses: tf.Tensor, count: int, seed: tf.Tensor, settings: Settings) -> tf.Tensor:
