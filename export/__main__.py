@@ -7,53 +7,63 @@ Exit status: 0 published, 1 refused by a check (nothing published), 2 bad usage 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from export import interruption
 from export.errors import InputError, Refused
 from export.progress import say
+
+if TYPE_CHECKING:
+    from export.pipeline import Published
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
+    as_json = options.json
+    del options.json
+    interruption.listen()
     try:
-        return _export(options)
-    except InputError as error:
-        return _fail(error, 2)
-    except Refused as error:
-        return _fail(f"not published: {error}", 1)
-    except OSError as error:
-        return _fail(f"{options.repository}: {error.strerror or error}", 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was published", 130)
+        published = _run(options)
+    except BaseException as error:
+        if interruption.received():  # whatever a library made of it
+            return _fail("interrupted; nothing was published", 130)
+        if isinstance(error, InputError):
+            return _fail(error, 2)
+        if isinstance(error, Refused):
+            return _fail(f"not published: {error}", 1)
+        if isinstance(error, OSError):
+            return _fail(f"{options.repository}: {error.strerror or error}", 2)
+        raise
+    if published.removed:
+        say(f"keep    removed versions {', '.join(map(str, published.removed))}")
+    say(f"publish version {published.version}")
+    # If nobody reads, the version is there all the same.
+    with contextlib.suppress(OSError, ValueError):
+        print(_report(published) if as_json else published.path, flush=True)
+    return 0
 
 
-def _export(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> Published:
     say("        starting TensorFlow")
     import tensorflow as tf
 
     from export import pipeline
 
     tf.get_logger().setLevel("ERROR")
-    as_json = options.json
-    del options.json
-    published = pipeline.run(pipeline.Options(**vars(options)))
-    if published.removed:
-        say(f"keep    removed versions {', '.join(map(str, published.removed))}")
-    say(f"publish version {published.version}")
-    if as_json:
-        where = {"path": str(published.path), "version": published.version}
-        print(json.dumps(where | {"removed": published.removed} | published.card))
-    else:
-        print(published.path)
-    return 0
+    return pipeline.run(pipeline.Options(**vars(options)))
+
+
+def _report(published: Published) -> str:
+    where = {"path": str(published.path), "version": published.version}
+    return json.dumps(where | {"removed": published.removed} | published.card)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", default="mnist", help="the model's name (default: mnist)")
     add(
         "--version",
-        type=_whole(1),
+        type=_whole(1, 2**63 - 1),
         metavar="N",
         help="the version's number (default: highest + 1)",
     )
@@ -115,10 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     def whole(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least}")
+        if not (text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: expected a whole number from {least} to {most}"
+            )
         return int(text)
 
     return whole
@@ -132,6 +144,12 @@ def _share(text: str) -> float:
     if not 0 <= share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
     return share
+
+
+def _open_closed_outputs() -> None:
+    """Whoever started this may have closed them; a run is not lost for it."""
+    nowhere = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
 
 
 def _silence_native_logs() -> None:
@@ -152,5 +170,11 @@ def _fail(reason: object, status: int) -> int:
 
 
 if __name__ == "__main__":
+    _open_closed_outputs()
     _silence_native_logs()
-    sys.exit(main())
+    status = main()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    # Past the interpreter's own end, which would take an interruption up again.
+    os._exit(status)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,12 +131,13 @@ _IDX_FILES = {
 
 def _read_npz(path: Path, name: str) -> Dataset:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return _dataset(name, arrays.__getitem__)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
+            arrays = {key: np.asanyarray(loaded[key]) for key in _IDX_FILES}
     except KeyError as error:
         raise InputError(f"{path} lacks an array: {error.args[0]}") from None
-    except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged header leads numpy's reader to errors of any kind
         raise InputError(f"{path} is no readable .npz of plain arrays: {error}") from error
+    return _dataset(name, arrays.__getitem__)
 
 
 def _dataset(name: str, read: Callable[[str], NDArray[np.generic]]) -> Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from export import card, data, gate, golden, network, signatures, training, warmup
+from export import card, data, gate, golden, interruption, network, signatures, training, warmup
 from export.errors import InputError, Refused
 from export.evaluation import Evaluation, evaluate
 from export.progress import say
@@ -122,12 +121,20 @@ def run(options: Options) -> Published:
             )
         card.write(folder, model_card)
 
-        # The rest is done in a blink and not taken back: too late for Ctrl-C.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        interruption.last_chance()  # the rest is done in a blink and not taken back
         version = repository.publish(folder, options.version)
-        removed = repository.keep_newest(options.keep) if options.keep else []
+    removed = _remove_old(repository, options.keep, version)
     return Published(repository.folder / str(version), version, model_card, removed)
+
+
+def _remove_old(repository: Repository, keep: int | None, published: int) -> list[int]:
+    if keep is None:
+        return []
+    try:
+        return repository.keep_newest(keep, published)
+    except OSError as error:  # the version is published all the same
+        say(f"keep    old versions cannot be removed: {error}")
+        return []
 
 
 def _served(folder: Path) -> ServedModel:
@@ -146,11 +153,12 @@ def _newest(repository: Repository, test: data.Split) -> card.Comparison | None:
     versions = repository.versions()
     if not versions:
         return None
+    newest = max(versions)
     try:
-        with ServedModel(repository.folder / str(versions[-1])) as served:
-            return card.Comparison(versions[-1], _evaluate(served, test).accuracy)
+        with ServedModel(versions[newest]) as served:
+            return card.Comparison(newest, _evaluate(served, test).accuracy)
     except (tf.errors.OpError, RuntimeError, OSError, KeyError, ValueError) as error:
-        say(f"check   version {versions[-1]} cannot be compared with: {type(error).__name__}")
+        say(f"check   version {newest} cannot be compared with: {type(error).__name__}")
         return None
 
 

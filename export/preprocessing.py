@@ -44,7 +44,10 @@ normalise_files: Callable[[tf.Tensor], tf.Tensor] = tf.function(
 
 
 def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """One file, string [] → grey, float32 [h, w] in 0..1, transparency over white paper."""
+    """One file, string [] → grey, float32 [h, w] in 0..1, transparency over white paper.
+
+    Large pictures come out shrunk, the longer side `_WORKING_SIDE`.
+    """
     length = tf.strings.length(data)
     data = _required(
         data, length <= MAX_FILE_BYTES, index, "is larger than", MAX_FILE_BYTES, "bytes:", length
@@ -57,14 +60,15 @@ def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     sides = tf.cond(is_png, lambda: _png_sides(data), lambda: tf.image.extract_jpeg_shape(data)[:2])
     fits = tf.reduce_all((sides > 0) & (sides <= MAX_SIDE))
     data = _required(data, fits, index, "declares", sides, "pixels; a side has at most", MAX_SIDE)
-    rgb, opacity = tf.cond(is_png, lambda: _decode_png(data), lambda: _decode_jpeg(data))
-    grey = tf.image.rgb_to_grayscale(rgb)
+    rgba, white = tf.cond(is_png, lambda: _decode_png(data), lambda: _decode_jpeg(data))
+    rgba = _shrunk(rgba) / white
+    grey, opacity = tf.image.rgb_to_grayscale(rgba[:, :, :3]), rgba[:, :, 3:]
     return tf.squeeze(opacity * grey + (1.0 - opacity), axis=2)
 
 
 def normalise(grey: tf.Tensor) -> tf.Tensor:
     """A grey picture of one digit, float32 [h, w] in 0..1 → uint8 [28, 28] as in MNIST."""
-    return place(_ink(_shrunk(grey)))
+    return place(_ink(grey))
 
 
 def place(ink: tf.Tensor) -> tf.Tensor:
@@ -92,28 +96,35 @@ def _png_sides(data: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_png(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Pixels uint8 [h, w, 4], and what full strength is in each channel, float32 [4]."""
+    rgba = tf.io.decode_png(data, channels=4)
     depth, colour = tf.unstack(tf.io.decode_raw(tf.strings.substr(data, 24, 2), tf.uint8), num=2)
-    # TensorFlow leaves grey of 1, 2 or 4 bits at its own scale, alpha included.
-    is_coarse = tf.logical_and(depth < 8, tf.equal(colour, 0))
-    white = tf.where(is_coarse, 2.0 ** tf.cast(depth, tf.float32) - 1.0, 255.0)
-    rgba = tf.cast(tf.io.decode_png(data, channels=4), tf.float32) / white
-    return rgba[:, :, :3], rgba[:, :, 3:]
+    # TensorFlow leaves 1, 2 and 4 bits at that scale, opacity included; but it scales a palette's
+    # colours, and everything where a shade is declared transparent.
+    coarse = tf.bitwise.left_shift(1, tf.cast(tf.minimum(depth, 8), tf.int32)) - 1
+    is_coarse = tf.cast(tf.reduce_max(rgba[:, :, 3]), tf.int32) <= coarse
+    opacity_white = tf.where(is_coarse, coarse, 255)
+    colour_white = tf.where(tf.equal(colour, 0), opacity_white, 255)
+    white = tf.stack([colour_white, colour_white, colour_white, opacity_white])
+    return rgba, tf.cast(white, tf.float32)
 
 
 def _decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    rgb = tf.image.convert_image_dtype(pixels, tf.float32)
-    return rgb, tf.ones_like(rgb[:, :, :1])
+    rgb = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    opaque = tf.fill(tf.shape(rgb[:, :, :1]), tf.constant(255, tf.uint8))
+    return tf.concat([rgb, opaque], axis=2), tf.fill([4], 255.0)
 
 
-def _shrunk(grey: tf.Tensor) -> tf.Tensor:
-    scale = tf.minimum(1.0, _WORKING_SIDE / tf.cast(tf.reduce_max(tf.shape(grey)), tf.float32))
-    return _resized(grey, scale)
+def _shrunk(rgba: tf.Tensor) -> tf.Tensor:
+    longer = tf.cast(tf.reduce_max(tf.shape(rgba)), tf.float32)
+    return _resized(rgba, tf.minimum(1.0, _WORKING_SIDE / longer))
 
 
 def _resized(image: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    size = tf.maximum(1, tf.cast(tf.round(tf.cast(tf.shape(image), tf.float32) * scale), tf.int32))
-    return tf.image.resize(image[:, :, tf.newaxis], size, "bilinear", antialias=True)[:, :, 0]
+    """An image [h, w, channels] of any dtype, scaled, as float32."""
+    size = tf.cast(tf.shape(image)[:2], tf.float32) * scale
+    size = tf.maximum(1, tf.cast(tf.round(size), tf.int32))
+    return tf.image.resize(image, size, "bilinear", antialias=True)
 
 
 def _ink(grey: tf.Tensor) -> tf.Tensor:
@@ -184,7 +195,7 @@ def _fitted(ink: tf.Tensor, held: tf.Tensor) -> tf.Tensor:
     bottom, right = tf.unstack(tf.reduce_max(held, axis=0) + 1, num=2)
     digit = ink[top:bottom, left:right]
     scale = BOX / tf.cast(tf.reduce_max(tf.shape(digit)), tf.float32)
-    digit = _resized(digit, scale)
+    digit = _resized(digit[:, :, tf.newaxis], scale)[:, :, 0]
     # Scaling thins a fine pen's ink; MNIST's strokes reach full white.
     return tf.clip_by_value(digit / tf.reduce_max(digit), 0.0, 1.0)
 

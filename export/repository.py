@@ -22,6 +22,7 @@ from pathlib import Path
 from export.errors import InputError
 from export.progress import say
 
+_HIGHEST = 2**63 - 1  # the server's version numbers are int64
 _LEDGER = ".versions"
 _STAGING = ".staging-"
 # Readable by the server's user, whoever publishes and whatever the umask.
@@ -36,12 +37,16 @@ class Repository:
             raise InputError(f"--name {name!r}: expected letters, digits, '_', '.', '-'")
         self.folder = root / name
 
-    def versions(self) -> list[int]:
-        """Numbers on disk, ascending, by the server's rule: the whole name parses as an integer."""
+    def versions(self) -> dict[int, Path]:
+        """Number → folder, by the server's rule: the whole name parses as a 64-bit integer."""
         if not self.folder.is_dir():
-            return []
-        names = (entry.name for entry in self.folder.iterdir())
-        return sorted(int(name) for name in names if re.fullmatch(r"[+-]?\d+", name))
+            return {}
+        numbered = {
+            int(path.name): path
+            for path in self.folder.iterdir()
+            if re.fullmatch(r"[+-]?[0-9]{1,19}", path.name)
+        }
+        return {number: path for number, path in numbered.items() if number <= _HIGHEST}
 
     def check_is_new(self, version: int) -> None:
         """Refuse a number that was given before.
@@ -49,10 +54,10 @@ class Repository:
         Raises:
             InputError: it was.
         """
-        if version < 1:
-            raise InputError(f"--version {version}: expected a positive integer")
-        if version in self.versions():
-            raise InputError(f"--version {version}: {self.folder / str(version)} exists")
+        if not 1 <= version <= _HIGHEST:
+            raise InputError(f"--version {version}: expected a positive 64-bit integer")
+        if path := self.versions().get(version):
+            raise InputError(f"--version {version}: {path} exists")
         if version in self._given():
             raise InputError(
                 f"--version {version}: it was published and removed; a server may remember it"
@@ -92,26 +97,33 @@ class Repository:
         with self._locked():
             if version is None:
                 version = max([0, *self.versions(), *self._given()]) + 1
-            else:
-                self.check_is_new(version)
+            self.check_is_new(version)
             self._write_down(version)
             staged.rename(self.folder / str(version))
-            _fsync(self.folder)
+            with contextlib.suppress(
+                OSError
+            ):  # it is published; a disk that fails now says so later
+                _fsync(self.folder)
         return version
 
-    def keep_newest(self, count: int) -> list[int]:
-        """Remove all versions but the newest `count`; return the numbers removed."""
-        removed = self.versions()[:-count]
-        for version in removed:
-            # Out of the server's sight in one step; what is left of it after a kill is stale.
-            doomed = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
-            (self.folder / str(version)).rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+    def keep_newest(self, count: int, published: int) -> list[int]:
+        """Remove all but the newest `count` and the one just published; return those removed."""
+        with self._locked():
+            versions = self.versions()
+            removed = [number for number in sorted(versions)[:-count] if number != published]
+            for number in removed:
+                # Out of the server's sight in one step; what is left after a kill is stale.
+                doomed = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
+                versions[number].rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
         return removed
 
     def _given(self) -> set[int]:
         ledger = self.folder / _LEDGER
-        return {int(line) for line in ledger.read_text().split()} if ledger.exists() else set()
+        try:
+            return {int(line) for line in ledger.read_text().split()} if ledger.exists() else set()
+        except ValueError as error:
+            raise InputError(f"{ledger} lists the numbers given so far: {error}") from None
 
     def _write_down(self, version: int) -> None:
         with (self.folder / _LEDGER).open("a") as ledger:

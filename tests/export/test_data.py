@@ -122,6 +122,15 @@ def test_a_bare_array_and_a_lying_header_are_refused(npz: Path) -> None:
         data.load(str(npz))
 
 
+def test_members_that_are_no_arrays_are_refused(npz: Path) -> None:
+    for content in (b"no array", b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((   ", b""):
+        with zipfile.ZipFile(npz, "w") as archive:
+            for key in ARRAYS:
+                archive.writestr(f"{key}.npy", content)
+        with pytest.raises(InputError):
+            data.load(str(npz))
+
+
 @pytest.mark.parametrize(
     ("key", "tamper", "words"),
     [

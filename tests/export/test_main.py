@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -165,7 +166,8 @@ def test_bad_input_is_one_sentence_and_status_2(
 
 @pytest.mark.parametrize(
     "flag",
-    ["--version=0", "--version=x", "--epochs=0", "--batch-size=-1", "--seed=1.5", "--keep=0",
+    ["--version=0", "--version=x", f"--version={2**63}", "--epochs=0", "--epochs=9999999999",
+     "--batch-size=-1", "--seed=1.5", "--seed=99999999999999999999", "--keep=0",
      "--min-accuracy=2", "--min-accuracy=nan", "--max-regression=x", "--recipe=magic", "--no"],
 )  # fmt: skip
 def test_bad_flags_are_status_2(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,6 +175,37 @@ def test_bad_flags_are_status_2(flag: str, capsys: pytest.CaptureFixture[str]) -
         main([flag])
     assert exit_.value.code == 2
     assert flag.split("=")[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_closed_output_changes_nothing(tmp_path: Path, small_npz: Path, closed: str) -> None:
+    arguments = " ".join(_arguments(tmp_path, small_npz))
+    command = f"{sys.executable} -m export {arguments} {closed}>&-"
+    assert subprocess.run(command, shell=True, capture_output=True, check=False).returncode == 0
+    assert (tmp_path / "mnist" / "1" / "saved_model.pb").exists()
+
+
+def test_a_full_output_changes_nothing(tmp_path: Path, small_npz: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "export", *_arguments(tmp_path, small_npz)]
+        assert subprocess.run(command, stdout=full, check=False).returncode == 0
+    assert (tmp_path / "mnist" / "1" / "saved_model.pb").exists()
+
+
+def test_an_interruption_that_a_library_swallows_still_counts(
+    tmp_path: Path,
+    small_npz: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def swallow(*_: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("export.warmup.write", swallow)
+    assert main(_arguments(tmp_path / "models", small_npz)) == 130
+    assert capsys.readouterr().err.endswith("interrupted; nothing was published\n")
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.fixture

@@ -98,6 +98,41 @@ def test_uneven_light(digits: Dataset, normalise: Normalise) -> None:
     assert _likeness(uneven, even) > 0.95
 
 
+@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize("colours", [2, 3, 4, 16, 17, 200])
+def test_palettes_of_any_depth(
+    digits: Dataset, normalise: Normalise, colours: int, transparent: bool
+) -> None:
+    image = digits.test.images[4]
+    page = Image.fromarray(_drawn(image, 90).astype(np.uint8)).quantize(colours)
+    buffer = io.BytesIO()
+    paper = {"transparency": page.getpixel((0, 0))} if transparent else {}
+    page.save(buffer, "PNG", **paper)
+    (got,) = normalise([buffer.getvalue()])
+    assert _likeness(got, image) > 0.85
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_coarse_grey_with_a_transparent_shade(
+    digits: Dataset, normalise: Normalise, bits: int
+) -> None:
+    """PNG's tRNS chunk for grey: one shade, here the paper's, is transparent."""
+    image = digits.test.images[4]
+    shades = (1 << bits) - 1
+    page = np.round((1 - image / 255.0) * shades).astype(np.uint8)
+    unpacked = np.unpackbits(page[..., np.newaxis], axis=2)[:, :, -bits:].reshape(28, -1)
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in unpacked)
+    header = b"IHDR" + struct.pack(">IIBBBBB", 28, 28, bits, 0, 0, 0, 0)
+    shade = b"tRNS" + struct.pack(">H", shades)
+    (got,) = normalise([_png(header, shade, b"IDAT" + zlib.compress(rows), b"IEND")])
+    assert _likeness(got, image) > 0.9
+
+
+def _png(*chunks: bytes) -> bytes:
+    framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
 def test_16_bit_png(digits: Dataset, normalise: Normalise) -> None:
     buffer = io.BytesIO()
     Image.fromarray((_drawn(digits.test.images[2], 90) * 257).astype(np.uint16)).save(buffer, "PNG")
@@ -132,10 +167,7 @@ def test_an_empty_batch(normalise: Normalise) -> None:
 
 def _png_that_claims(width: int, height: int) -> bytes:
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    rows = zlib.compress(bytes(1000))
-    chunks = (header, b"IDAT" + rows, b"IEND")
-    framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+    return _png(header, b"IDAT" + zlib.compress(bytes(1000)), b"IEND")
 
 
 def _jpeg_that_claims(width: int, height: int) -> bytes:

@@ -30,7 +30,7 @@ def _entries(repository: Repository) -> set[str]:
 
 def test_numbers_count_up_from_1_and_gaps_stay(repository: Repository) -> None:
     assert [_publish(repository), _publish(repository, 7), _publish(repository)] == [1, 7, 8]
-    assert repository.versions() == [1, 7, 8]
+    assert sorted(repository.versions()) == [1, 7, 8]
     assert _entries(repository) == {"1", "7", "8", ".versions"}
 
 
@@ -38,7 +38,7 @@ def test_other_entries_are_no_versions(repository: Repository) -> None:
     repository.folder.mkdir(parents=True)
     for name in ("v3", "latest", ".tmp-9", "1.5"):
         (repository.folder / name).mkdir()
-    assert repository.versions() == []
+    assert repository.versions() == {}
     (repository.folder / "0042").mkdir()  # the server reads it as 42, and so must we
     assert _publish(repository) == 43
 
@@ -61,10 +61,25 @@ def test_a_number_is_never_given_twice(repository: Repository) -> None:
     assert _publish(repository) == 3
 
 
-@pytest.mark.parametrize("version", [0, -1])
-def test_numbers_are_positive(repository: Repository, version: int) -> None:
-    with pytest.raises(InputError, match="expected a positive integer"):
+@pytest.mark.parametrize("version", [0, -1, 2**63])
+def test_numbers_are_positive_and_fit_the_servers(repository: Repository, version: int) -> None:
+    with pytest.raises(InputError, match="expected a positive 64-bit integer"):
         repository.check_is_new(version)
+
+
+def test_after_the_highest_number_there_is_none(repository: Repository) -> None:
+    _publish(repository, 2**63 - 1)
+    with pytest.raises(InputError, match="expected a positive 64-bit integer"):
+        _publish(repository)
+    (repository.folder / str(2**64)).mkdir()  # the server does not see it
+    assert sorted(repository.versions()) == [2**63 - 1]
+
+
+def test_a_damaged_list_of_numbers_is_named(repository: Repository) -> None:
+    _publish(repository)
+    (repository.folder / ".versions").write_text("one\n")
+    with pytest.raises(InputError, match=r"\.versions lists the numbers given so far: .*'one'"):
+        _publish(repository)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a:b", "a b", ".hidden"])
@@ -142,9 +157,17 @@ def test_two_at_once_get_different_numbers(repository: Repository) -> None:
 
 
 def test_keep_removes_the_oldest(repository: Repository) -> None:
+    (repository.folder / "0001").mkdir(parents=True)
     for _ in range(4):
         _publish(repository)
-    assert repository.keep_newest(2) == [1, 2]
-    assert repository.keep_newest(9) == []
-    assert _entries(repository) == {"3", "4", ".versions"}
-    assert _publish(repository) == 5
+    assert repository.keep_newest(2, 5) == [1, 2, 3]
+    assert repository.keep_newest(9, 5) == []
+    assert _entries(repository) == {"4", "5", ".versions"}
+    assert _publish(repository) == 6
+
+
+def test_keep_spares_the_version_just_published(repository: Repository) -> None:
+    _publish(repository, 7)
+    _publish(repository, 3)
+    assert repository.keep_newest(1, 3) == []
+    assert _entries(repository) == {"3", "7", ".versions"}
