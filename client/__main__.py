@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the call failed, 2 bad usage or input, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -25,10 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with DigitClient(options.url, model=options.model) as digits:
             options.run(digits, options)
+        sys.stdout.flush()
     except InvalidInput as error:
         return _fail(error, 2)
     except CallError as error:
         return _fail(error, 1)
+    except OSError as error:
+        # Whoever read went away, or the disk is full. The interpreter's own flush would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(f"the answer cannot be written: {error.strerror}", 1)
     except KeyboardInterrupt:
         return 130
     return 0
@@ -63,9 +69,10 @@ def _parser() -> argparse.ArgumentParser:
 
     classify = command("classify", _classify, "which digit is on each picture", DEFAULT_TIMEOUT)
     classify.add_argument("files", nargs="+", metavar="FILE", help="PNG or JPEG")
-    classify.add_argument("--label", help="ask the version with this label")
     command("status", _status, "the state of every version on the server", DEFAULT_TIMEOUT)
-    command("metadata", _metadata, "the signatures of the loaded version", DEFAULT_TIMEOUT)
+    metadata = command("metadata", _metadata, "the signatures of a loaded version", DEFAULT_TIMEOUT)
+    for labelled in (classify, metadata):
+        labelled.add_argument("--label", help="ask the version with this label")
     command("wait", _wait, "return once a version is AVAILABLE", READY_TIMEOUT)
     return parser
 
@@ -92,7 +99,9 @@ def _status(digits: DigitClient, options: argparse.Namespace) -> None:
 
 
 def _metadata(digits: DigitClient, options: argparse.Namespace) -> None:
-    metadata = digits.metadata(version=options.version, timeout=options.timeout)
+    metadata = digits.metadata(
+        version=options.version, label=options.label, timeout=options.timeout
+    )
     if options.json:
         print(json.dumps(asdict(metadata)))
         return
@@ -113,10 +122,12 @@ def _wait(digits: DigitClient, options: argparse.Namespace) -> None:
         print(f"{options.model} at {options.url} is ready")
 
 
-def _fail(error: Exception, status: int) -> int:
+def _fail(error: object, status: int) -> int:
     print(f"python -m client: {' '.join(str(error).split())}", file=sys.stderr)
     return status
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # bars, in a terminal that has none
     sys.exit(main())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
+from numbers import Integral, Real
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.errors import (
     BadResponse,
@@ -25,6 +26,7 @@ from client.target import Target, parse
 
 DEFAULT_TIMEOUT = 10.0  # seconds, for one call
 READY_TIMEOUT = 60.0  # seconds; a server's start with its warm-up takes a few
+_LONGEST = 1e6  # seconds; more overflows the clocks of gRPC and sockets
 _READY_INTERVAL = 0.2  # seconds between two questions whether it is ready
 
 
@@ -49,7 +51,7 @@ class DigitClient:
     def __init__(self, url: str, *, model: str = "mnist", timeout: float = DEFAULT_TIMEOUT) -> None:
         target = parse(url)
         self.url = url
-        self.model = model
+        self.model = _checked_name("model", model)
         self.timeout = _checked_timeout(timeout)
         self._wire, self._transport = _connect(target)
 
@@ -161,7 +163,7 @@ class DigitClient:
                 if any(status.state is State.AVAILABLE for status in statuses):
                     return
                 seen = ", ".join(f"version {status.version} {status.state}" for status in statuses)
-                if version is not None and (reason := statuses[0].error):
+                if version is not None and (reason := "".join(row.error for row in statuses)):
                     raise ServerFailed(context, f"version {version} failed to load: {reason}")
             time.sleep(max(0.0, min(_READY_INTERVAL, deadline - time.monotonic())))
         raise DeadlineExceeded(context, f"not AVAILABLE within {timeout:g} s; last seen: {seen}")
@@ -169,8 +171,10 @@ class DigitClient:
     def _context(
         self, version: int | None, label: str | None, signature: str | None = None
     ) -> CallContext:
-        if version is not None and (not isinstance(version, int) or version < 0):
-            raise InvalidInput(f"version is {version!r}; expected a positive integer")
+        if version is not None:
+            version = _checked_version(version)
+        if label is not None:
+            label = _checked_name("label", label)
         if version is not None and label is not None:
             raise InvalidInput(f"version {version} and label {label!r} given; expected one of them")
         return CallContext(self.url, self.model, version, label, signature)
@@ -192,19 +196,49 @@ def _connect(target: Target) -> tuple[Wire, Transport]:
     return RestWire(), RestTransport(target)
 
 
-def _checked_timeout(timeout: float) -> float:
-    if not (0 < timeout < math.inf):
-        raise InvalidInput(f"timeout is {timeout!r}; expected seconds, more than 0 and finite")
-    return timeout
+# Callers may not use a type checker, and a wrong type would fail late, or silently.
+
+
+def _checked_timeout(timeout: Any) -> float:
+    is_number = isinstance(timeout, Real) and not isinstance(timeout, bool)
+    if not (is_number and 0 < timeout <= _LONGEST):
+        raise InvalidInput(
+            f"timeout is {timeout!r}; expected seconds, more than 0 and at most {_LONGEST:g}"
+        )
+    return float(timeout)
+
+
+def _checked_version(version: Any) -> int:
+    is_integer = isinstance(version, Integral) and not isinstance(version, bool)
+    if not (is_integer and 0 < version < 2**63):
+        raise InvalidInput(f"version is {version!r}; expected a positive 64-bit integer")
+    return int(version)
+
+
+def _checked_name(what: str, name: Any) -> str:
+    if not (isinstance(name, str) and name and name.isprintable()):
+        raise InvalidInput(f"{what} is {name!r}; expected a name")
+    return name
 
 
 def _classification(context: CallContext, prediction: Prediction, n: int) -> Classification:
     outputs = prediction.outputs
     # `predict_images` keeps the names of TensorFlow Serving's own example, and has one output.
-    scores = outputs.get("probabilities", outputs.get("scores"))
-    if scores is None or scores.shape != (n, 10):
+    probabilities = outputs.get("probabilities", outputs.get("scores"))
+    if probabilities is None or probabilities.shape != (n, 10):
         found = {alias: array.shape for alias, array in outputs.items()}
         raise BadResponse(context, f"outputs {found}; expected probabilities of shape ({n}, 10)")
-    probabilities = scores.astype(np.float32, copy=False)
+    if probabilities.dtype.kind not in "fiu" or not _all_within(probabilities, 0, 1):
+        raise BadResponse(context, "probabilities that do not lie in 0..1")
     digits = outputs.get("digits", probabilities.argmax(axis=1))
-    return Classification(digits.astype(np.int64, copy=False), probabilities, prediction.version)
+    if digits.dtype.kind not in "iu" or digits.shape != (n,) or not _all_within(digits, 0, 9):
+        raise BadResponse(context, f"digits that are not {n} integers in 0..9")
+    return Classification(
+        digits.astype(np.int64, copy=False),
+        probabilities.astype(np.float32, copy=False),
+        prediction.version,
+    )
+
+
+def _all_within(values: NDArray[Any], low: int, high: int) -> bool:
+    return bool(values.min() >= low and values.max() <= high)  # NaN is within nothing

@@ -3,14 +3,14 @@
 DigitsError
 ├── InvalidInput (ValueError)            refused here, nothing was sent
 └── CallError                            a call was made and failed; carries a CallContext
-├── Unreachable (ConnectionError)    no server, not serving yet, or it went away
-├── DeadlineExceeded (TimeoutError)  no answer in time
-├── NotFound (LookupError)           no such model or version is loaded
-├── Rejected (ValueError)            the server refuses this request, now and later
-├── AccessDenied (PermissionError)   no key, a wrong key, or a call that is not allowed
-├── Overloaded                       the server or gateway is full; try later
-├── ServerFailed                     the server's own fault
-└── BadResponse                      what answered does not speak TensorFlow Serving
+    ├── Unreachable (ConnectionError)    no server, not serving yet, or it went away
+    ├── DeadlineExceeded (TimeoutError)  no answer in time
+    ├── NotFound (LookupError)           no such model or version is loaded
+    ├── Rejected (ValueError)            the server refuses this request, now and later
+    ├── AccessDenied (PermissionError)   no key, a wrong key, or a call that is not allowed
+    ├── Overloaded                       the server or gateway is full; try later
+    ├── ServerFailed                     the server's own fault
+    └── BadResponse                      what answered does not speak TensorFlow Serving
 """
 
 from __future__ import annotations

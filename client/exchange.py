@@ -23,8 +23,7 @@ class Exchange(Generic[Answer]):
         context: what this asks of whom, for error messages.
         method: a gRPC method's full path, or an HTTP verb and path.
         body: the request.
-        decode: the answer's bytes → the answer. Raises `BadResponse`, and over REST (where errors
-            are bodies, too) whatever `CallError` the answer tells of.
+        decode: the answer's bytes → the answer. Raises `BadResponse`.
     """
 
     context: CallContext

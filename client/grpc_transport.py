@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-from client.errors import CallContext, CallError, ServerFailed, Unreachable
+from client.errors import BadResponse, CallContext, CallError, ServerFailed, Unreachable
 from client.exchange import Answer, Exchange
 from client.grpc_wire import ERRORS
 from client.target import Target
@@ -46,6 +46,8 @@ class GrpcTransport:
 
 
 def _failure(context: CallContext, error: grpc.RpcError) -> CallError:
-    status = error.code()
+    status, details = error.code(), error.details() or ""
     kind = ERRORS.get(status.name, ServerFailed)
-    return kind(context, f"{status.name} {error.details() or ''}")
+    if "Failed parsing HTTP/2" in details:  # gRPC calls it UNAVAILABLE; waiting would not help
+        kind = BadResponse
+    return kind(context, f"{status.name} {details}")

@@ -32,7 +32,7 @@ _MODEL_SERVICE = "/tensorflow.serving.ModelService"
 
 # Canonical status codes by name; grpc.StatusCode has the same names.
 ERRORS: Mapping[str, type[CallError]] = {
-    "CANCELLED": ServerFailed,
+    "CANCELLED": Unreachable,  # the server, or this client, is closing
     "UNKNOWN": ServerFailed,
     "INVALID_ARGUMENT": Rejected,
     "DEADLINE_EXCEEDED": DeadlineExceeded,

@@ -21,6 +21,11 @@ from client.errors import InvalidInput
 MAX_FILE_BYTES = 1 << 20
 
 _SHAPES = "(28, 28), (n, 28, 28), (n, 28, 28, 1) or (n, 784)"
+# Modes of PIL images that PNG cannot hold → the nearest that it can.
+_CONVERTED = {
+    "CMYK": "RGB", "HSV": "RGB", "LAB": "RGB", "RGBX": "RGB", "YCbCr": "RGB",
+    "La": "LA", "RGBa": "RGBA",
+}  # fmt: skip
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
@@ -62,6 +67,10 @@ def _pixels(images: Any) -> Batch:
         array = np.asarray(images)
     except ValueError:
         raise InvalidInput(f"images differ in shape; expected one array of {_SHAPES}") from None
+    if array.shape == ():
+        raise InvalidInput(f"images are a {type(images).__name__}; expected an array of {_SHAPES}")
+    if np.ma.is_masked(images):
+        raise InvalidInput("images have masked pixels; fill them first")
     if array.size == 0:
         raise InvalidInput(f"images of shape {array.shape} hold no image; expected {_SHAPES}")
     rows = array.reshape(-1, 784) if _is_known_shape(array.shape) else None
@@ -107,8 +116,9 @@ def _encoded(items: Sequence[Any]) -> Batch:
 def _read(item: Any, index: int) -> bytes:
     name = f"image {index}"
     if isinstance(item, (str, os.PathLike)):
-        name = repr(os.fspath(item))
-        data = _read_file(Path(item))
+        path = os.fsdecode(item)
+        name = repr(path)
+        data = _read_file(path)
     elif isinstance(item, (bytes, bytearray, memoryview)):
         data = bytes(item)
     elif _is_pil(item):
@@ -127,6 +137,8 @@ def _read(item: Any, index: int) -> bytes:
 
 
 def _to_png(image: Any, name: str) -> bytes:
+    if image.mode in _CONVERTED:
+        image = image.convert(_CONVERTED[image.mode])
     buffer = io.BytesIO()
     try:
         image.save(buffer, format="PNG")
@@ -135,10 +147,15 @@ def _to_png(image: Any, name: str) -> bytes:
     return buffer.getvalue()
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(name: str) -> bytes:
     try:
-        with path.open("rb") as file:
+        path = Path(name)
+        if name and path.exists() and not path.is_file():  # reading a pipe could take for ever
+            raise InvalidInput(f"{name!r} is no file")
+        with open(name, "rb") as file:  # noqa: PTH123 (Path("") would be this folder)
             return file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
+        if isinstance(error, InvalidInput):
+            raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InvalidInput(f"{os.fspath(path)!r} cannot be read: {reason}") from error
+        raise InvalidInput(f"{name!r} cannot be read: {reason}") from error

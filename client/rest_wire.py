@@ -44,6 +44,11 @@ ERRORS: Mapping[int, type[CallError]] = {
     504: DeadlineExceeded,
 }
 
+# What reading another program's JSON can lead to.
+_UNREADABLE = (
+    AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+
 
 class RestWire:
     """Exchanges whose `method` is an HTTP verb and a path."""
@@ -81,7 +86,7 @@ def failure(context: CallContext, status: int, body: bytes) -> CallError:
     text = body.decode(errors="replace")
     try:
         text = json.loads(text)["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         # Not TensorFlow Serving's JSON: a proxy's page, or another program altogether.
         text = " ".join(text[:200].split())
         if status in {400, 404, 405}:
@@ -104,7 +109,7 @@ def _exchange(
     def decode(answer: bytes) -> Answer:
         try:
             return read(json.loads(answer))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except _UNREADABLE as error:
             raise BadResponse(context, f"unreadable answer: {error!r}") from error
 
     return Exchange(context, method, body, decode)

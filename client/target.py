@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ _SCHEMES = {
     "http": (False, False, 8501),
     "https": (False, True, 443),
 }
+
+_HOST = r"[0-9a-z._:%-]+"  # a name or an address, in lower case as urlsplit gives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,11 @@ def parse(url: str) -> Target:
         port = parts.port
     except (ValueError, AttributeError, TypeError) as error:
         raise InvalidInput(f"url {url!r} cannot be read: {error}; {expected}") from None
-    if parts.scheme not in _SCHEMES or not parts.hostname:
+    host = parts.hostname or ""
+    if parts.scheme not in _SCHEMES or not re.fullmatch(_HOST, host):
         raise InvalidInput(f"url is {url!r}; {expected}")
     grpc, tls, default_port = _SCHEMES[parts.scheme]
     prefix = parts.path.rstrip("/")
     if parts.username or parts.password or parts.query or parts.fragment or (grpc and prefix):
         raise InvalidInput(f"url {url!r} has more than a host and a port; {expected}")
-    return Target(parts.hostname, default_port if port is None else port, grpc, tls, prefix)
+    return Target(host, default_port if port is None else port, grpc, tls, prefix)

@@ -115,8 +115,8 @@ def _ask(way: str, digits: DigitClient, images: Any, labels: NDArray[np.uint8]) 
 
 
 def _show_in_terminal(golden: Mapping[str, NDArray[Any]], answer: Classification) -> None:
-    """One digit of each kind, the first in the golden set, in two rows of five."""
-    first = [int(np.flatnonzero(golden["labels"] == digit)[0]) for digit in range(10)]
+    """The first golden digit of each kind, in rows of five."""
+    _, first = np.unique(golden["labels"], return_index=True)
     for row in (first[:5], first[5:]):
         print("\n".join(side_by_side([draw(golden["images"][i]) for i in row])))
         captions = [

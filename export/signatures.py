@@ -28,8 +28,8 @@ CLASSES = tuple(str(digit) for digit in range(10))
 def save(network: keras.Model, folder: Path) -> None:
     """Write a SavedModel with the four signatures into `folder`.
 
-    The weights are folded in as constants: the whole model is then one file, which cannot be read
-    half-written. It also avoids a trap: in the server, every request to a `tf.Module` around a
+    The weights are folded in as constants: all that answers is then in one file, which cannot be
+    read half-written (what lies under `variables/` is empty). It also avoids a trap: in the server, every request to a `tf.Module` around a
     Keras model's variables fails with "Could not find variable".
     """
     tf.saved_model.save(tf.Module(), str(folder), signatures=_signatures(network))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,6 +50,7 @@ class ScriptedHttp:
 
     def __init__(self) -> None:
         self.status, self.body = 200, b"{}"
+        self.pause = 0.0  # seconds between the bytes of the body
         self.calls: list[tuple[str, str, bytes]] = []
         self.port = 0
 
@@ -70,7 +72,13 @@ def http_server() -> Iterator[ScriptedHttp]:
             self.send_response(scripted.status)
             self.send_header("Content-Length", str(len(scripted.body)))
             self.end_headers()
-            self.wfile.write(scripted.body)
+            if not scripted.pause:
+                self.wfile.write(scripted.body)
+                return
+            with contextlib.suppress(OSError):  # the client gives up
+                for i in range(len(scripted.body)):
+                    self.wfile.write(scripted.body[i : i + 1])
+                    time.sleep(scripted.pause)
 
         do_GET = do_POST = answer  # noqa: N815 (http.server's names)
 

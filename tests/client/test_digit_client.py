@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 import numpy as np
@@ -232,7 +233,13 @@ def test_another_program_on_the_port_is_a_bad_response(
 @pytest.mark.parametrize(
     "body",
     [b"null", b"[]", b'{"outputs": null}', b'{"outputs": {}}', b'{"outputs": [[1, 2]]}',
-     b'{"outputs": {"probabilities": [[0.1], [0.2, 0.3]]}}', b'{"outputs"'],
+     b'{"outputs": {"probabilities": [[0.1], [0.2, 0.3]]}}', b'{"outputs"', b"[" * 200_000,
+     *(json.dumps({"outputs": {"probabilities": p, "digits": d}}).encode() for p, d in [
+         ([["a"] * 10] * 2, [1, 2]), ([[None] * 10] * 2, [1, 2]),
+         ([[float("nan")] * 10] * 2, [1, 2]),
+         ([[7.0] * 10] * 2, [1, 2]), ([[True] * 10] * 2, [1, 2]), ([[10**400] * 10] * 2, [1, 2]),
+         (ROWS, [1]), (ROWS, [[1], [2]]), (ROWS, [1, 99]), (ROWS, [1.7, 2]), (ROWS, ["x", 1]),
+         (ROWS, None)])],
 )  # fmt: skip
 def test_unreadable_rest_answers_are_bad_responses(http_server: ScriptedHttp, body: bytes) -> None:
     http_server.body = body
@@ -272,6 +279,26 @@ def test_a_server_that_never_answers_is_a_timeout(
         assert not digits.ready()
 
 
+def test_an_answer_that_drips_is_a_timeout(http_server: ScriptedHttp) -> None:
+    """Each piece comes in time; the whole does not."""
+    http_server.body, http_server.pause = b"x" * 1000, 0.05
+    with DigitClient(http_server.url) as digits, pytest.raises(DeadlineExceeded):
+        digits.status(timeout=0.3)
+
+
+@pytest.mark.parametrize("model", ["", None, 5, "\udcff"])
+def test_a_model_without_a_name_is_refused(model: Any) -> None:
+    with pytest.raises(InvalidInput, match="model is"):
+        DigitClient("grpc://localhost", model=model)
+
+
+def test_numpy_numbers_are_numbers(grpc_server: ScriptedGrpc) -> None:
+    float_5: Any = np.float32(5)
+    grpc_server.behaviour = lambda *_: _grpc_prediction()
+    with DigitClient(grpc_server.url, timeout=float_5) as digits:
+        assert digits.classify(IMAGES, version=np.int64(7)).version == 7  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"])
 def test_a_server_that_dies_in_mid_call_is_a_connection_error(
     answer: bytes, raw_server: Callable[[bytes | None], int]
@@ -287,10 +314,10 @@ def test_garbage_for_http_is_a_bad_response(raw_server: Callable[[bytes | None],
             digits.classify(IMAGES)
 
 
-def test_garbage_for_grpc_is_a_call_error(raw_server: Callable[[bytes | None], int]) -> None:
+def test_garbage_for_grpc_is_a_bad_response(raw_server: Callable[[bytes | None], int]) -> None:
     with DigitClient(f"grpc://127.0.0.1:{raw_server(b'SSH-2.0 hello' * 9)}") as digits:
-        with pytest.raises(CallError):
-            digits.classify(IMAGES, timeout=2)
+        with pytest.raises(BadResponse):
+            digits.classify(IMAGES)
 
 
 def test_bad_input_is_refused_before_anything_is_sent(
@@ -302,6 +329,16 @@ def test_bad_input_is_refused_before_anything_is_sent(
                 {"images": np.full((28, 28), np.nan)},
                 {"images": IMAGES, "version": 1, "label": "stable"},
                 {"images": IMAGES, "version": -1},
+                {"images": IMAGES, "version": 0},
+                {"images": IMAGES, "version": 2**63},
+                {"images": IMAGES, "version": True},
+                {"images": IMAGES, "version": "1"},
+                {"images": IMAGES, "label": ""},
+                {"images": IMAGES, "label": 5},
+                {"images": IMAGES, "label": "\udcff"},
+                {"images": IMAGES, "timeout": "5"},
+                {"images": IMAGES, "timeout": True},
+                {"images": IMAGES, "timeout": 1e300},
                 {"images": IMAGES, "timeout": 0},
                 {"images": IMAGES, "timeout": float("inf")},
             ):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from client.images import MAX_FILE_BYTES, prepare
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
 JPEG = b"\xff\xd8\xff and the rest"
+RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (3, 28, 28), (3, 28, 28, 1), (3, 784)])
@@ -67,7 +70,7 @@ def test_pictures_of_every_kind_go_to_encoded(tmp_path: Path) -> None:
         (np.zeros(784, np.uint8), "(784,)"),
         (np.zeros((0, 28, 28), np.uint8), "hold no image"),
         ([], "hold no image"),
-        (5, "shape ()"),
+        (5, "images are a int"),
         (np.full((28, 28), 256), "256"),
         (np.full((28, 28), -1), "-1"),
         (np.full((28, 28), 255.0), "divide by 255"),
@@ -78,13 +81,15 @@ def test_pictures_of_every_kind_go_to_encoded(tmp_path: Path) -> None:
         (np.zeros((28, 28), complex), "complex"),
         (np.full((28, 28), "a"), "<U1"),
         ([[1, 2], [3]], "differ in shape"),
-        (None, "shape ()"),
-        ({"a": 1}, "shape ()"),
+        (None, "images are a NoneType"),
+        ({"a": 1}, "images are a dict"),
         (b"GIF89a", "no PNG or JPEG"),
         (b"", "no PNG or JPEG"),
         (PNG + b"x" * MAX_FILE_BYTES, "larger than"),
         ("no/such/file.png", "'no/such/file.png' cannot be read: No such file"),
-        ("tests", "cannot be read: Is a directory"),
+        ("tests", "'tests' is no file"),
+        ("", "'' cannot be read: No such file"),
+        (np.ma.masked_equal(np.zeros((28, 28), int), 0), "masked pixels"),
         ("a\0b", "cannot be read"),
         ([PNG, 5], "image 1 is a int"),
         (Image.new("F", (5, 5)), "cannot be written as PNG"),
@@ -95,6 +100,35 @@ def test_anything_else_is_refused_with_its_name_and_value(images: Any, words: st
         prepare(images)
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """Reading one could take for ever, whatever the timeout."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidInput, match="is no file"):
+        prepare(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
+def test_pil_images_of_every_common_mode(mode: str) -> None:
+    batch = prepare(Image.new("RGB", (5, 5), "white").convert(mode))
+    assert Image.open(io.BytesIO(batch.values[0])).convert("RGB").getpixel((2, 2)) == (255,) * 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda images: images.astype(">i4"),
+        lambda images: images[:, ::-1, ::-1],
+        lambda images: np.asfortranarray(images),
+        lambda images: images.astype(object).tolist(),
+    ],
+)
+def test_memory_layout_and_byte_order_do_not_matter(change: Callable[[Any], Any]) -> None:
+    images = RNG.integers(0, 256, (3, 28, 28))
+    values = prepare(change(images)).values
+    assert isinstance(values, np.ndarray)
+    assert np.array_equal(values, np.asarray(change(images)))
 
 
 def test_one_bad_pixel_among_many_is_found() -> None:

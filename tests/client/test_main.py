@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,29 @@ def test_bad_input_is_one_line_and_status_2(
     err = capsys.readouterr().err
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_an_answer_that_cannot_be_written_is_one_line_and_status_1(
+    http_server: ScriptedHttp, file: str
+) -> None:
+    _answer_seven(http_server)
+    command = [sys.executable, "-m", "client", "classify", file, "--url", http_server.url]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr == "python -m client: the answer cannot be written: No space left on device\n"
+    )
+
+
+def test_a_terminal_without_blocks_gets_the_answer_all_the_same(
+    http_server: ScriptedHttp, file: str
+) -> None:
+    _answer_seven(http_server)
+    command = [sys.executable, "-m", "client", "classify", file, "--url", http_server.url]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith("7   98.2% ????")
 
 
 def test_files_are_sent_as_they_are(grpc_server: ScriptedGrpc, file: str) -> None:

@@ -30,7 +30,8 @@ def test_ipv6_addresses_keep_their_brackets() -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "localhost:8500", "ftp://a", "grpc://", "grpc://a:b", "grpc://a:70000", "grpc://a/path",
-     "http://user:secret@a", "http://a?x=1", "http://a#x", "http://[::1", None, 5],
+     "http://user:secret@a", "http://a?x=1", "http://a#x", "http://[::1", "http://a b:1",
+     "http://h\udcff/", None, 5],
 )  # fmt: skip
 def test_other_urls_are_refused(url: Any) -> None:
     with pytest.raises(InvalidInput, match="expected grpc://"):
