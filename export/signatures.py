@@ -29,8 +29,9 @@ def save(network: keras.Model, folder: Path) -> None:
     """Write a SavedModel with the four signatures into `folder`.
 
     The weights are folded in as constants: all that answers is then in one file, which cannot be
-    read half-written (what lies under `variables/` is empty). It also avoids a trap: in the server, every request to a `tf.Module` around a
-    Keras model's variables fails with "Could not find variable".
+    read half-written, and what lies under `variables/` is empty. It also avoids a trap: in the
+    server, every request to a `tf.Module` around a Keras model's variables fails with "Could not
+    find variable".
     """
     tf.saved_model.save(tf.Module(), str(folder), signatures=_signatures(network))
     _name_classify_method(folder)

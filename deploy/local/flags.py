@@ -5,6 +5,7 @@ several wins, and an argument that means nothing is reported but stops nobody.
 """
 
 import dataclasses
+import math
 import os
 import re
 from typing import Any, get_type_hints
@@ -17,9 +18,20 @@ class FlagError(ValueError):
     """A known flag has a value that its type does not allow."""
 
 
-def _flag(default: Any, meaning: str, *, acts: bool = True) -> Any:
-    """One row of the table; `acts=False` marks a flag that is accepted without effect."""
-    return dataclasses.field(default=default, metadata={"meaning": meaning, "acts": acts})
+def _flag(
+    default: Any,
+    meaning: str,
+    *,
+    acts: bool = True,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> Any:
+    """One row of the table; `acts=False` marks a flag that is accepted without effect.
+
+    Values below `least` or above `most` would end in an abort, or on another port.
+    """
+    metadata = {"meaning": meaning, "acts": acts, "limits": (least, most)}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,14 +39,14 @@ class Flags:
     """All flags by name, with the real server's defaults."""
 
     # Serving
-    port: int = _flag(8500, "gRPC port; 0: no TCP port")
+    port: int = _flag(8500, "gRPC port; 0: no TCP port", least=0, most=65535)
     grpc_socket_path: str = _flag("", "also listen for gRPC on this UNIX socket")
-    rest_api_port: int = _flag(0, "REST port; 0: no REST")
-    rest_api_num_threads: int = _flag(4 * _CPUS, "threads that answer REST requests")
+    rest_api_port: int = _flag(0, "REST port; 0: no REST", least=0, most=65535)
+    rest_api_num_threads: int = _flag(4 * _CPUS, "threads that answer REST requests", least=1)
     rest_api_timeout_in_ms: int = _flag(30000, "longest model run for a REST request")
     rest_api_enable_cors_support: bool = _flag(False, "send CORS headers")
     grpc_channel_arguments: str = _flag("", "comma-separated key=value for the gRPC server")
-    grpc_max_threads: int = _flag(4 * _CPUS, "threads that answer gRPC requests")
+    grpc_max_threads: int = _flag(4 * _CPUS, "threads that answer gRPC requests", least=1)
     enable_grpc_healthcheck_service: bool = _flag(False, "health service", acts=False)
     enable_profiler: bool = _flag(True, "profiler service", acts=False)
     enable_serialization_as_tensor_content: bool = _flag(
@@ -76,9 +88,11 @@ class Flags:
     batching_parameters_file: str = _flag("", "text BatchingParameters", acts=False)
     enable_per_model_batching_parameters: bool = _flag(False, "batch per model", acts=False)
     # Compute
-    tensorflow_session_parallelism: int = _flag(0, "intra- and inter-op threads; 0: automatic")
-    tensorflow_intra_op_parallelism: int = _flag(0, "threads within one operation")
-    tensorflow_inter_op_parallelism: int = _flag(0, "operations at a time")
+    tensorflow_session_parallelism: int = _flag(
+        0, "intra- and inter-op threads; 0: automatic", least=0
+    )
+    tensorflow_intra_op_parallelism: int = _flag(0, "threads within one operation", least=0)
+    tensorflow_inter_op_parallelism: int = _flag(0, "operations at a time", least=0)
     tensorflow_session_config_file: str = _flag("", "text ConfigProto", acts=False)
     per_process_gpu_memory_fraction: float = _flag(0.0, "part of the GPU's memory to take")
     thread_pool_factory_config_file: str = _flag("", "custom thread pools", acts=False)
@@ -94,6 +108,7 @@ class Flags:
 
 
 _TYPES = get_type_hints(Flags)
+_LIMITS = {field.name: field.metadata["limits"] for field in dataclasses.fields(Flags)}
 _ARGUMENT = re.compile(r"--(\w+)(?:=(.*))?", re.DOTALL)
 _BOOLEANS = {"true": True, "false": False}
 
@@ -101,9 +116,13 @@ _BOOLEANS = {"true": True, "false": False}
 def _value(name: str, text: str) -> bool | int | float | str:
     kind = _TYPES[name]
     try:
-        return _BOOLEANS[text] if kind is bool else kind(text)
+        value: bool | int | float | str = _BOOLEANS[text] if kind is bool else kind(text)
     except (KeyError, ValueError):
         raise FlagError(f"Couldn't interpret value {text} for flag {name}.") from None
+    least, most = _LIMITS[name]
+    if not isinstance(value, str) and not least <= value <= most:
+        raise FlagError(f"Value {text} for flag {name} lies outside {least:g}..{most:g}.")
+    return value
 
 
 def parse(arguments: list[str]) -> tuple[Flags, list[str]]:

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -101,4 +102,5 @@ def _cut(message: str) -> str:
 def channel_arguments(text: str) -> list[tuple[str, Any]]:
     """`key=value,key=value` as gRPC takes it, numbers as numbers; parts without `=` are skipped."""
     pairs = (part.split("=", 1) for part in text.split(",") if "=" in part)
-    return [(key, int(value) if value.lstrip("-").isdigit() else value) for key, value in pairs]
+    # gRPC's numbers are C's int.
+    return [(k, int(v) if re.fullmatch(r"-?[0-9]{1,9}", v) else v) for k, v in pairs]

@@ -62,3 +62,18 @@ def test_usage_lists_every_flag_once() -> None:
     lines = flags.usage().splitlines()
     assert sum(line.startswith("\t--model_name=default\tstring\t") for line in lines) == 1
     assert len({line.split("=")[0] for line in lines}) == len(lines)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--port=65536",
+        "--rest_api_port=-1",
+        "--grpc_max_threads=0",
+        "--rest_api_num_threads=-1",
+        "--tensorflow_intra_op_parallelism=-5",
+    ],
+)
+def test_values_that_would_end_elsewhere_are_refused(argument: str) -> None:
+    with pytest.raises(flags.FlagError, match="lies outside"):
+        flags.parse([argument])
