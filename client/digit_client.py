@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from numbers import Integral, Real
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -27,6 +26,7 @@ from client.target import Target, parse
 DEFAULT_TIMEOUT = 10.0  # seconds, for one call
 READY_TIMEOUT = 60.0  # seconds; a server's start with its warm-up takes a few
 _LONGEST = 1e6  # seconds; more overflows the clocks of gRPC and sockets
+_ROUNDING = 1e-3  # how far past 0..1 a probability may lie
 _READY_INTERVAL = 0.2  # seconds between two questions whether it is ready
 
 
@@ -58,12 +58,7 @@ class DigitClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -228,7 +223,9 @@ def _classification(context: CallContext, prediction: Prediction, n: int) -> Cla
     if probabilities is None or probabilities.shape != (n, 10):
         found = {alias: array.shape for alias, array in outputs.items()}
         raise BadResponse(context, f"outputs {found}; expected probabilities of shape ({n}, 10)")
-    if probabilities.dtype.kind not in "fiu" or not _all_within(probabilities, 0, 1):
+    if probabilities.dtype.kind not in "fiu" or not _all_within(
+        probabilities, -_ROUNDING, 1 + _ROUNDING
+    ):
         raise BadResponse(context, "probabilities that do not lie in 0..1")
     digits = outputs.get("digits", probabilities.argmax(axis=1))
     if digits.dtype.kind not in "iu" or digits.shape != (n,) or not _all_within(digits, 0, 9):
