@@ -237,5 +237,5 @@ def _classification(context: CallContext, prediction: Prediction, n: int) -> Cla
     )
 
 
-def _all_within(values: NDArray[Any], low: int, high: int) -> bool:
+def _all_within(values: NDArray[Any], low: float, high: float) -> bool:
     return bool(values.min() >= low and values.max() <= high)  # NaN is within nothing
