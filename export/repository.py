@@ -70,21 +70,17 @@ class Repository:
         What killed runs left is removed first: each run holds a lock on its folder while it lives.
         """
         made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
-        for folder in reversed(made):
-            folder.mkdir(exist_ok=True)
-            folder.chmod(_FOLDER_MODE)
-        with self._locked():
-            self._remove_stale()
-            path = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
-            lock = _lock(path)
-        try:
+        with contextlib.ExitStack() as cleanup:
+            for folder in reversed(made):
+                cleanup.callback(_remove_if_empty, folder)
+                folder.mkdir(exist_ok=True)
+                folder.chmod(_FOLDER_MODE)
+            with self._locked():
+                self._remove_stale()
+                path = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
+                cleanup.callback(shutil.rmtree, path, ignore_errors=True)
+                cleanup.callback(os.close, _lock(path))
             yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-            os.close(lock)
-            for folder in made:  # innermost first; those that hold something by now stay
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
 
     def publish(self, staged: Path, version: int | None) -> int:
         """Make the staged folder a version: `version`, or one above the highest ever given.
@@ -100,9 +96,8 @@ class Repository:
             self.check_is_new(version)
             self._write_down(version)
             staged.rename(self.folder / str(version))
-            with contextlib.suppress(
-                OSError
-            ):  # it is published; a disk that fails now says so later
+            # It is published: what a failing disk says now takes nothing back.
+            with contextlib.suppress(OSError):
                 _fsync(self.folder)
         return version
 
@@ -156,6 +151,11 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _to_disk(folder: Path) -> None:
