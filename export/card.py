@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,34 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from export.data import Dataset
-from export.evaluation import Evaluation
-from export.serving_path import ServedModel
-from export.training import EpochReport, Recipe
+from export.gate import Findings
+from export.training import Trained
 
 PATH = Path("assets.extra", "model_card.json")
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The version that was newest, on the same test images."""
-
-    version: int
-    test_accuracy: float
-
-
-def describe(
-    *,
-    name: str,
-    dataset: Dataset,
-    recipe: Recipe,
-    epochs: list[EpochReport],
-    training_seconds: float,
-    network: keras.Model,
-    evaluation: Evaluation,
-    served: ServedModel,
-    parity: Mapping[str, float],
-    compared_with: Comparison | None,
-) -> dict[str, Any]:
+def describe(name: str, dataset: Dataset, trained: Trained, findings: Findings) -> dict[str, Any]:
     """The card as plain JSON values."""
     return {
         "model": name,
@@ -57,31 +36,31 @@ def describe(
             "note": dataset.note,
         },
         "network": {
-            "parameters": network.count_params(),
-            "layers": [layer.get_config()["name"] for layer in network.layers],
+            "parameters": trained.network.count_params(),
+            "layers": [layer.get_config()["name"] for layer in trained.network.layers],
         },
-        "recipe": asdict(recipe),
+        "recipe": asdict(trained.recipe),
         "training": {
-            "seconds": round(training_seconds, 2),
-            "epochs": [asdict(epoch) for epoch in epochs],
+            "seconds": round(trained.seconds, 2),
+            "epochs": [asdict(epoch) for epoch in trained.epochs],
         },
         "metrics": {
-            "test_accuracy": evaluation.accuracy,
-            "validation_accuracy": epochs[-1].validation_accuracy,
+            "test_accuracy": findings.evaluation.accuracy,
+            "validation_accuracy": trained.epochs[-1].validation_accuracy,
         },
-        "per_class": [asdict(figures) for figures in evaluation.classes],
-        "confusion": evaluation.confusion,
-        "calibration": {"expected_calibration_error": evaluation.calibration_error},
-        "compared_with": asdict(compared_with) if compared_with else None,
+        "per_class": [asdict(figures) for figures in findings.evaluation.classes],
+        "confusion": findings.evaluation.confusion,
+        "calibration": {"expected_calibration_error": findings.evaluation.calibration_error},
+        "compared_with": asdict(findings.newest) if findings.newest else None,
         "signatures": {
             signature: {
                 "method": definition.method_name,
                 "inputs": _tensors(definition.inputs),
                 "outputs": _tensors(definition.outputs),
             }
-            for signature, definition in served.signatures.items()
+            for signature, definition in findings.signatures.items()
         },
-        "parity": dict(parity),
+        "parity": dict(findings.parity),
         "versions": {
             "python": platform.python_version(),
             "tensorflow": tf.__version__,

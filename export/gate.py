@@ -3,44 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from export.errors import Refused
+from export.evaluation import Evaluation
 
 MAX_PARITY_DIFFERENCE = 1e-5  # in probability; a few units in the last place of float32 sums
 
 
-def check_parity(differences: Mapping[str, float]) -> None:
-    """Every signature answers as the network in memory does.
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The version that was newest, on the same test images."""
+
+    version: int
+    test_accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the candidate showed on the server's own loading path.
+
+    Attributes:
+        signatures: name → SignatureDef.
+        parity: signature → largest difference to the network in memory, in probability.
+        evaluation: figures over the test images.
+        newest: what it would replace; None where there is nothing to compare with.
+    """
+
+    signatures: Mapping[str, Any]
+    parity: Mapping[str, float]
+    evaluation: Evaluation
+    newest: Comparison | None
+
+    def __str__(self) -> str:
+        """One line of progress."""
+        worst = min(self.evaluation.classes, key=lambda figures: figures.recall)
+        newest = self.newest
+        before = f" (version {newest.version}: {newest.test_accuracy:.4f})" if newest else ""
+        return (
+            f"test accuracy {self.evaluation.accuracy:.4f}{before}, "
+            f"worst digit {worst.digit} at {worst.recall:.4f}, "
+            f"calibration error {self.evaluation.calibration_error:.4f}, "
+            f"served answers within {max(self.parity.values()):.1g} of the network's"
+        )
+
+
+def check(findings: Findings, min_accuracy: float, max_regression: float) -> None:
+    """Let a candidate pass or not; accuracies are shares in 0..1.
 
     Raises:
-        Refused: a signature differs by more than `MAX_PARITY_DIFFERENCE`.
+        Refused: a signature differs by more than `MAX_PARITY_DIFFERENCE`, the accuracy is below
+            `min_accuracy`, or more than `max_regression` below the newest version's.
     """
-    for signature, difference in differences.items():
+    for signature, difference in findings.parity.items():
         if not difference <= MAX_PARITY_DIFFERENCE:
             raise Refused(
                 f"signature {signature} differs by {difference:.2g} from the trained network; "
                 f"at most {MAX_PARITY_DIFFERENCE:g} is allowed"
             )
-
-
-def check_accuracy(accuracy: float, floor: float) -> None:
-    """The accuracy reaches the floor, both 0..1.
-
-    Raises:
-        Refused: it does not.
-    """
-    if not accuracy >= floor:
-        raise Refused(f"test accuracy is {accuracy:.4f}; --min-accuracy asks for {floor:g}")
-
-
-def check_regression(accuracy: float, newest: int, newest_accuracy: float, limit: float) -> None:
-    """The accuracy falls at most `limit` below the newest version's, on the same images.
-
-    Raises:
-        Refused: it falls more.
-    """
-    if not accuracy >= newest_accuracy - limit:
+    accuracy, newest = findings.evaluation.accuracy, findings.newest
+    if not accuracy >= min_accuracy:
+        raise Refused(f"test accuracy is {accuracy:.4f}; --min-accuracy asks for {min_accuracy:g}")
+    if newest and not accuracy >= newest.test_accuracy - max_regression:
         raise Refused(
-            f"test accuracy is {accuracy:.4f}, and version {newest} reaches {newest_accuracy:.4f} "
-            f"on the same images; --max-regression allows {limit:g} less"
+            f"test accuracy is {accuracy:.4f}, and version {newest.version} reaches "
+            f"{newest.test_accuracy:.4f} on the same images; "
+            f"--max-regression allows {max_regression:g} less"
         )

@@ -64,67 +64,66 @@ def run(options: Options) -> Published:
             f"data    {dataset.name}: {len(dataset.train):,} to train on, "
             f"{len(dataset.validation):,} to validate, {len(dataset.test):,} to test"
         )
-        recipe = training.recipe(
-            options.recipe,
-            len(dataset.train),
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            seed=options.seed,
-        )
-        keras.utils.set_random_seed(recipe.seed)
-        model = network.build()
-        epochs: list[training.EpochReport] = []
-
-        def on_epoch(report: training.EpochReport) -> None:
-            epochs.append(report)
-            if report.epoch % -(-report.epochs // _EPOCH_LINES) == 0 or report.epoch == 1:
-                say(f"train   {report}")
-
-        started = time.perf_counter()
-        training.train(model, dataset, recipe, on_epoch)
-        seconds = time.perf_counter() - started
-
-        say("sign    four signatures, golden digits, warm-up requests")
-        goldens = golden.choose(model, dataset.test)
-        try:
-            signatures.save(model, folder)
-            goldens.write(folder)
-            warmup.write(folder, options.name, goldens)
-        except tf.errors.OpError as error:  # TensorFlow's way to say that the disk is full
-            raise InputError(f"the candidate cannot be written: {error.message}") from error
-
-        with _served(folder) as served:
-            parity = golden.parity(goldens, served)
-            gate.check_parity(parity)
-            evaluation = _evaluate(served, dataset.test)
-            compared_with = _newest(repository, dataset.test)
-            say(f"check   {_summary(evaluation, compared_with, max(parity.values()))}")
-            gate.check_accuracy(evaluation.accuracy, options.min_accuracy)
-            if compared_with:
-                gate.check_regression(
-                    evaluation.accuracy,
-                    compared_with.version,
-                    compared_with.test_accuracy,
-                    options.max_regression,
-                )
-            model_card = card.describe(
-                name=options.name,
-                dataset=dataset,
-                recipe=recipe,
-                epochs=epochs,
-                training_seconds=seconds,
-                network=model,
-                evaluation=evaluation,
-                served=served,
-                parity=parity,
-                compared_with=compared_with,
-            )
+        trained = _train(dataset, options)
+        goldens = _sign(trained.network, dataset, folder, options.name)
+        findings = _check(folder, goldens, dataset.test, repository)
+        gate.check(findings, options.min_accuracy, options.max_regression)
+        model_card = card.describe(options.name, dataset, trained, findings)
         card.write(folder, model_card)
-
         interruption.last_chance()  # the rest is done in a blink and not taken back
         version = repository.publish(folder, options.version)
     removed = _remove_old(repository, options.keep, version)
     return Published(repository.folder / str(version), version, model_card, removed)
+
+
+def _train(dataset: data.Dataset, options: Options) -> training.Trained:
+    recipe = training.recipe(
+        options.recipe,
+        len(dataset.train),
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    keras.utils.set_random_seed(recipe.seed)
+    model = network.build()
+    epochs: list[training.EpochReport] = []
+
+    def on_epoch(report: training.EpochReport) -> None:
+        epochs.append(report)
+        if report.epoch % -(-report.epochs // _EPOCH_LINES) == 0 or report.epoch == 1:
+            say(f"train   {report}")
+
+    started = time.perf_counter()
+    training.train(model, dataset, recipe, on_epoch)
+    return training.Trained(model, recipe, epochs, time.perf_counter() - started)
+
+
+def _sign(model: keras.Model, dataset: data.Dataset, folder: Path, name: str) -> golden.Golden:
+    say("sign    four signatures, golden digits, warm-up requests")
+    goldens = golden.choose(model, dataset.test)
+    try:
+        signatures.save(model, folder)
+        goldens.write(folder)
+        warmup.write(folder, name, goldens)
+    except tf.errors.OpError as error:  # TensorFlow's way to say that the disk is full
+        raise InputError(f"the candidate cannot be written: {error.message}") from error
+    return goldens
+
+
+def _check(
+    folder: Path, goldens: golden.Golden, test: data.Split, repository: Repository
+) -> gate.Findings:
+    try:
+        with ServedModel(folder) as served:
+            parity = golden.parity(goldens, served)
+            evaluation = _evaluate(served, test)
+            findings = gate.Findings(
+                served.signatures, parity, evaluation, _newest(repository, test)
+            )
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise Refused(f"the candidate does not answer as the server loads it: {error}") from error
+    say(f"check   {findings}")
+    return findings
 
 
 def _remove_old(repository: Repository, keep: int | None, published: int) -> list[int]:
@@ -137,18 +136,11 @@ def _remove_old(repository: Repository, keep: int | None, published: int) -> lis
         return []
 
 
-def _served(folder: Path) -> ServedModel:
-    try:
-        return ServedModel(folder)
-    except (tf.errors.OpError, RuntimeError, OSError) as error:
-        raise Refused(f"the candidate does not load as the server loads it: {error}") from error
-
-
 def _evaluate(served: ServedModel, test: data.Split) -> Evaluation:
     return evaluate(served.run("serving_default", test.images)["probabilities"], test.labels)
 
 
-def _newest(repository: Repository, test: data.Split) -> card.Comparison | None:
+def _newest(repository: Repository, test: data.Split) -> gate.Comparison | None:
     """The newest version on the same images; None where there is none that answers."""
     versions = repository.versions()
     if not versions:
@@ -156,18 +148,7 @@ def _newest(repository: Repository, test: data.Split) -> card.Comparison | None:
     newest = max(versions)
     try:
         with ServedModel(versions[newest]) as served:
-            return card.Comparison(newest, _evaluate(served, test).accuracy)
+            return gate.Comparison(newest, _evaluate(served, test).accuracy)
     except (tf.errors.OpError, RuntimeError, OSError, KeyError, ValueError) as error:
         say(f"check   version {newest} cannot be compared with: {type(error).__name__}")
         return None
-
-
-def _summary(evaluation: Evaluation, newest: card.Comparison | None, difference: float) -> str:
-    worst = min(evaluation.classes, key=lambda figures: figures.recall)
-    before = f" (version {newest.version}: {newest.test_accuracy:.4f})" if newest else ""
-    return (
-        f"test accuracy {evaluation.accuracy:.4f}{before}, "
-        f"worst digit {worst.digit} at {worst.recall:.4f}, "
-        f"calibration error {evaluation.calibration_error:.4f}, "
-        f"served answers within {difference:.1g} of the network's"
-    )

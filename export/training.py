@@ -43,6 +43,16 @@ class EpochReport:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained network, how it came about, and the wall time that took in seconds."""
+
+    network: keras.Model
+    recipe: Recipe
+    epochs: list[EpochReport]
+    seconds: float
+
+
 OnEpoch = Callable[[EpochReport], None]
 
 _FAST_IMAGES = 825_000  # seen in all: 15 epochs of MNIST's 55,000
