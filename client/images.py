@@ -154,8 +154,8 @@ def _read_file(name: str) -> bytes:
             raise InvalidInput(f"{name!r} is no file")
         with open(name, "rb") as file:  # noqa: PTH123 (Path("") would be this folder)
             return file.read(MAX_FILE_BYTES + 1)
+    except InvalidInput:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, InvalidInput):
-            raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InvalidInput(f"{name!r} cannot be read: {reason}") from error

@@ -30,7 +30,7 @@ _COMPOSE_URLS = ("grpc://localhost:8500", "http://localhost:8501")
 
 
 def main() -> int:
-    """Run the demonstration; 0 if every transport gave the same, right answers."""
+    """Run the demonstration; 0 if every call was answered."""
     versions = [path for path in MODEL.glob("*") if path.name.isdecimal()]
     if not versions:
         return _fail(f"{MODEL} holds no version; make one with `python -m export`")

@@ -17,6 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from export.data import Split
+from export.errors import Refused
 from export.preprocessing import normalise_files
 from export.serving_path import ServedModel
 from export.signatures import CLASSES, inputs_for
@@ -63,12 +64,17 @@ def choose(network: keras.Model, test: Split) -> Golden:
 
 
 def parity(golden: Golden, served: ServedModel) -> dict[str, float]:
-    """Largest difference to the network in memory, signature by signature, in probability."""
+    """Largest difference to the network in memory, signature by signature, in probability.
+
+    Raises:
+        Refused: `classify` does not name each class once.
+    """
     served_answers = {name: served.run(name, values) for name, values in golden.inputs.items()}
     classified = served_answers["classify"]
-    order = np.argsort(classified["classes"].astype(str), axis=1)  # best first → "0" to "9"
-    if not (np.sort(classified["classes"].astype(str), axis=1) == np.array(CLASSES)).all():
-        raise ValueError(f"classes are {classified['classes'][0]}; expected each of {CLASSES}")
+    classes = classified["classes"].astype(str)
+    order = np.argsort(classes, axis=1)  # best first → "0" to "9"
+    if not (np.take_along_axis(classes, order, axis=1) == np.array(CLASSES)).all():
+        raise Refused(f"signature classify answers with classes {classes[0]}; expected {CLASSES}")
     pairs = {
         "serving_default": (
             golden.probabilities,
