@@ -10,6 +10,7 @@ from export.errors import Refused
 from export.evaluation import Evaluation
 
 MAX_PARITY_DIFFERENCE = 1e-5  # in probability; a few units in the last place of float32 sums
+CLASS_MARGIN = 0.05  # how far below --min-accuracy a single digit's share of right answers may lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def check(findings: Findings, min_accuracy: float, max_regression: float) -> Non
 
     Raises:
         Refused: a signature differs by more than `MAX_PARITY_DIFFERENCE`, the accuracy is below
-            `min_accuracy`, or more than `max_regression` below the newest version's.
+            `min_accuracy`, that of one digit more than `CLASS_MARGIN` below it, or the accuracy
+            more than `max_regression` below the newest version's.
     """
     for signature, difference in findings.parity.items():
         if not difference <= MAX_PARITY_DIFFERENCE:
@@ -65,6 +67,13 @@ def check(findings: Findings, min_accuracy: float, max_regression: float) -> Non
     accuracy, newest = findings.evaluation.accuracy, findings.newest
     if not accuracy >= min_accuracy:
         raise Refused(f"test accuracy is {accuracy:.4f}; --min-accuracy asks for {min_accuracy:g}")
+    for figures in findings.evaluation.classes:
+        if not figures.recall >= min_accuracy - CLASS_MARGIN:
+            raise Refused(
+                f"of the {figures.images} test images of a {figures.digit}, {figures.recall:.4f} "
+                f"are recognised; --min-accuracy {min_accuracy:g} asks for "
+                f"{min_accuracy - CLASS_MARGIN:g} of each digit"
+            )
     if newest and not accuracy >= newest.test_accuracy - max_regression:
         raise Refused(
             f"test accuracy is {accuracy:.4f}, and version {newest.version} reaches "

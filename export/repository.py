@@ -5,7 +5,8 @@ is made beside its place under a name that is no number, brought to the disk, an
 instant it is either all there or not there.
 
 A number is never given twice, not even after its directory was removed: a server remembers numbers,
-and one that once failed to load is never tried again. `.versions` lists every number given.
+and one that once failed to load is never tried again. `.versions` lists every number given, each
+with the SHA-256 of its list of files.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+from export import manifest
 from export.errors import InputError
 from export.progress import say
 
 _HIGHEST = 2**63 - 1  # the server's version numbers are int64
-_LEDGER = ".versions"
 _STAGING = ".staging-"
 # Readable by the server's user, whoever publishes and whatever the umask.
 _FOLDER_MODE, _FILE_MODE = 0o755, 0o644
@@ -36,6 +38,7 @@ class Repository:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise InputError(f"--name {name!r}: expected letters, digits, '_', '.', '-'")
         self.folder = root / name
+        self.ledger = self.folder / ".versions"
 
     def versions(self) -> dict[int, Path]:
         """Number → folder, by the server's rule: the whole name parses as a 64-bit integer."""
@@ -58,7 +61,7 @@ class Repository:
             raise InputError(f"--version {version}: expected a positive 64-bit integer")
         if path := self.versions().get(version):
             raise InputError(f"--version {version}: {path} exists")
-        if version in self._given():
+        if version in self.digests():
             raise InputError(
                 f"--version {version}: it was published and removed; a server may remember it"
             )
@@ -89,23 +92,24 @@ class Repository:
             InputError: the number was given before.
             OSError: the disk is full or read-only; nothing was published.
         """
+        digest = manifest.write(staged)
         _to_disk(staged)
         with self._locked():
             if version is None:
-                version = max([0, *self.versions(), *self._given()]) + 1
+                version = max([0, *self.versions(), *self.digests()]) + 1
             self.check_is_new(version)
-            self._write_down(version)
+            self._write_down(version, digest, staged)
             staged.rename(self.folder / str(version))
             # It is published: what a failing disk says now takes nothing back.
             with contextlib.suppress(OSError):
                 _fsync(self.folder)
         return version
 
-    def keep_newest(self, count: int, published: int) -> list[int]:
-        """Remove all but the newest `count` and the one just published; return those removed."""
+    def keep_newest(self, count: int, spared: AbstractSet[int]) -> list[int]:
+        """Remove all but the newest `count` and those to be spared; return those removed."""
         with self._locked():
             versions = self.versions()
-            removed = [number for number in sorted(versions)[:-count] if number != published]
+            removed = [number for number in sorted(versions)[:-count] if number not in spared]
             for number in removed:
                 # Out of the server's sight in one step; what is left after a kill is stale.
                 doomed = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
@@ -113,18 +117,28 @@ class Repository:
                 shutil.rmtree(doomed, ignore_errors=True)
         return removed
 
-    def _given(self) -> set[int]:
-        ledger = self.folder / _LEDGER
-        try:
-            return {int(line) for line in ledger.read_text().split()} if ledger.exists() else set()
-        except ValueError as error:
-            raise InputError(f"{ledger} lists the numbers given so far: {error}") from None
+    def digests(self) -> dict[int, str]:
+        """Every number ever given → the SHA-256 of the list of its files (`manifest.PATH`).
 
-    def _write_down(self, version: int) -> None:
-        with (self.folder / _LEDGER).open("a") as ledger:
-            ledger.write(f"{version}\n")
-            ledger.flush()
-            os.fsync(ledger.fileno())
+        Raises:
+            InputError: the list of numbers was damaged.
+        """
+        if not self.ledger.exists():
+            return {}
+        entries = {}
+        for line in self.ledger.read_text().splitlines():
+            if not (match := re.fullmatch(r"([0-9]{1,19}) ([0-9a-f]{64})", line)):
+                raise InputError(f"{self.ledger}: {line!r}; expected a version and a SHA-256")
+            entries[int(match[1])] = match[2]
+        return entries
+
+    def _write_down(self, version: int, digest: str, staged: Path) -> None:
+        # Made in the staging folder, so that a full disk or a kill leaves the old list whole.
+        new = staged / self.ledger.name
+        before = self.ledger.read_text() if self.ledger.exists() else ""
+        new.write_text(f"{before}{version} {digest}\n")
+        _fsync(new)
+        new.replace(self.ledger)
 
     def _remove_stale(self) -> None:
         for path in self.folder.glob(f"{_STAGING}*"):

@@ -5,13 +5,13 @@ import math
 import pytest
 
 from export.errors import Refused
-from export.evaluation import ClassFigures, Evaluation
+from export.evaluation import Bin, ClassFigures, Evaluation
 from export.gate import Comparison, Findings, check
 
 
 def _findings(*, accuracy: float = 0.99, newest: float | None = None, **parity: float) -> Findings:
     classes = tuple(ClassFigures(digit, 10, 0.9 + digit / 100, 1.0) for digit in range(10))
-    evaluation = Evaluation(accuracy, classes, (), 0.004)
+    evaluation = Evaluation(accuracy, classes, (), (Bin(10, accuracy, accuracy - 0.004),), ())
     comparison = None if newest is None else Comparison(3, newest)
     return Findings({}, parity or {"serving_default": 0.0}, evaluation, comparison)
 
@@ -45,6 +45,13 @@ def test_low_accuracy_is_refused_with_both_numbers() -> None:
 def test_a_fall_below_the_newest_is_refused_with_its_number() -> None:
     with pytest.raises(Refused, match=r"0\.9800, and version 3 reaches 0\.9900"):
         check(_findings(accuracy=0.98, newest=0.99), 0.0, 0.005)
+
+
+def test_a_digit_that_is_hardly_recognised_is_refused_by_name() -> None:
+    findings = _findings(accuracy=0.97)  # of its zeros, 0.9 are recognised
+    check(findings, 0.95, 1.0)
+    with pytest.raises(Refused, match=r"10 test images of a 0, 0\.9000 .* asks for 0\.91 of each"):
+        check(findings, 0.96, 1.0)
 
 
 def test_findings_are_one_line_for_a_person() -> None:
