@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ PATH = Path("assets.extra", "model_card.json")
 
 
 def describe(name: str, dataset: Dataset, trained: Trained, findings: Findings) -> dict[str, Any]:
-    """The card as plain JSON values."""
+    """The card as plain JSON values; `model_card.schema.json` says what each means."""
+    evaluation = findings.evaluation
     return {
         "model": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -42,15 +44,21 @@ def describe(name: str, dataset: Dataset, trained: Trained, findings: Findings) 
         "recipe": asdict(trained.recipe),
         "training": {
             "seconds": round(trained.seconds, 2),
+            "devices": trained.devices,
             "epochs": [asdict(epoch) for epoch in trained.epochs],
         },
         "metrics": {
-            "test_accuracy": findings.evaluation.accuracy,
+            "test_accuracy": evaluation.accuracy,
             "validation_accuracy": trained.epochs[-1].validation_accuracy,
+            "validation_loss": trained.epochs[-1].validation_loss,
         },
-        "per_class": [asdict(figures) for figures in findings.evaluation.classes],
-        "confusion": findings.evaluation.confusion,
-        "calibration": {"expected_calibration_error": findings.evaluation.calibration_error},
+        "per_class": [asdict(figures) for figures in evaluation.classes],
+        "confusion": evaluation.confusion,
+        "mistakes": [asdict(mistake) for mistake in evaluation.mistakes],
+        "calibration": {
+            "expected_calibration_error": evaluation.calibration_error,
+            "reliability": [asdict(bin) for bin in evaluation.reliability],
+        },
         "compared_with": asdict(findings.newest) if findings.newest else None,
         "signatures": {
             signature: {
@@ -66,6 +74,7 @@ def describe(name: str, dataset: Dataset, trained: Trained, findings: Findings) 
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
             "numpy": np.__version__,
+            "tensorflow-serving-api": metadata.version("tensorflow-serving-api"),
         },
         "git_commit": _git_commit(),
     }

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BINS = 15  # of equal width over the confidence, as C. Guo et al., "On Calibration", 2017
+_MISTAKES = 40  # of the worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,25 @@ class ClassFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Bin:
+    """Answers of about the same confidence: how many, how sure on average, and how many right."""
+
+    images: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A wrong answer: the image's index, the digit it is, what it was called, and how surely."""
+
+    image: int
+    digit: int
+    answer: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Figures over n images.
 
@@ -28,14 +48,21 @@ class Evaluation:
         accuracy: share of right answers, 0..1.
         classes: figures of each digit, 0 to 9.
         confusion: row: the digit it is, column: the digit it was called, counts.
-        calibration_error: expected calibration error: how far confidence and accuracy lie apart,
-            0..1, averaged over `_BINS` bins of confidence weighted by their images.
+        reliability: confidence against accuracy, for each bin of confidence that holds images.
+        mistakes: the wrong answers, the most confident first, at most `_MISTAKES`.
     """
 
     accuracy: float
     classes: tuple[ClassFigures, ...]
     confusion: tuple[tuple[int, ...], ...]
-    calibration_error: float
+    reliability: tuple[Bin, ...]
+    mistakes: tuple[Mistake, ...]
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error: |confidence - accuracy|, 0..1, averaged over all images."""
+        gaps = [bin.images * abs(bin.confidence - bin.accuracy) for bin in self.reliability]
+        return sum(gaps) / sum(bin.images for bin in self.reliability)
 
 
 def evaluate(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> Evaluation:
@@ -56,11 +83,24 @@ def evaluate(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> E
             for digit in range(10)
         ),
         tuple(tuple(int(count) for count in row) for row in confusion),
-        _calibration_error(probabilities.max(axis=1), answers == labels),
+        _reliability(probabilities.max(axis=1), answers == labels),
+        _mistakes(probabilities, labels),
     )
 
 
-def _calibration_error(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> float:
-    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gaps = np.bincount(bins, weights=right.astype(float) - confidence, minlength=_BINS)
-    return float(np.abs(gaps).sum() / len(right))
+def _reliability(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    numbers = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    members = [numbers == number for number in np.unique(numbers)]
+    return tuple(
+        Bin(int(m.sum()), float(confidence[m].mean(dtype=float)), float(right[m].mean()))
+        for m in members
+    )
+
+
+def _mistakes(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> tuple[Mistake, ...]:
+    answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(answers != labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
+    return tuple(
+        Mistake(int(i), int(labels[i]), int(answers[i]), float(confidence[i])) for i in worst
+    )

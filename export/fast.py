@@ -17,7 +17,7 @@ import tensorflow as tf
 from export.data import Split
 from export.distortion import Distortion, distort
 
-Steps = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Fit = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +45,43 @@ def train(
 ) -> Iterator[float]:
     """Train the network in place, and yield after every epoch the mean loss of the images it saw.
 
+    It runs on the devices of the current `tf.distribute` strategy, in whose scope the network was
+    built; `batch_size` is over all of them, and rounded down to a multiple of their number.
+
     These are the hard ones, bent, so it lies well above the loss of the images as they are. The
     network holds the averaged weights once the iterator is exhausted.
     """
     settings = settings or Settings()
-    total = len(images)
-    batch_size = min(batch_size, total)
+    total, replicas = len(images), tf.distribute.get_strategy().num_replicas_in_sync
+    batch_size = max(1, min(batch_size, total) // replicas) * replicas
     steps = min(max(1, round(total * settings.round / batch_size)), total // batch_size)
     rounds = round(total / (steps * batch_size))
     optimizer = _adam(epochs * rounds * steps, settings)
     optimizer.build(network.trainable_variables)
-    fit = _compiled_steps(network, optimizer)
+    fit = _compiled_fit(network, optimizer)
     pixels = tf.constant(images.images[..., np.newaxis])
     labels = tf.constant(images.labels, tf.int32)
-    # What a network loses that knows nothing, until an image is seen.
-    losses = tf.Variable(tf.fill([total], tf.math.log(10.0)))
 
-    def one_round(key: tf.Tensor) -> tf.Tensor:
+    def one_round(key: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         choice_seed, distortion_seed = tf.unstack(tf.random.split(key, 2))
         chosen = _hardest(losses, steps * batch_size, choice_seed, settings)
         bent = distort(tf.gather(pixels, chosen), distortion_seed, settings.distortion)
-        seen = fit(
-            tf.reshape(bent, [steps, batch_size, 28, 28]),
-            tf.reshape(tf.gather(labels, chosen), [steps, batch_size]),
-        )
-        losses.scatter_nd_update(chosen[:, tf.newaxis], tf.reshape(seen, [-1]))
-        return tf.reduce_mean(seen)
+        shape = [steps, replicas, batch_size // replicas]
+        seen = fit(tf.reshape(bent, [*shape, 28, 28]), tf.reshape(tf.gather(labels, chosen), shape))
+        losses = tf.tensor_scatter_nd_update(losses, chosen[:, tf.newaxis], tf.reshape(seen, [-1]))
+        return tf.reduce_mean(seen), losses
 
     compiled_round = tf.function(one_round, autograph=False)
+    # What a network loses that knows nothing, until an image is seen.
+    losses = tf.fill([total], tf.math.log(10.0))
     for epoch in range(epochs):
-        numbers = range(epoch * rounds, (epoch + 1) * rounds)
-        mean = float(np.mean([compiled_round(tf.constant([seed, number])) for number in numbers]))
+        means = []
+        for number in range(epoch * rounds, (epoch + 1) * rounds):
+            mean, losses = compiled_round(tf.constant([seed, number]), losses)
+            means.append(mean)
         if epoch == epochs - 1:
             optimizer.finalize_variable_values(network.trainable_variables)
-        yield mean
+        yield float(np.mean(means))
 
 
 def _adam(steps: int, settings: Settings) -> keras.optimizers.Optimizer:
@@ -94,30 +97,41 @@ def _adam(steps: int, settings: Settings) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(rate, use_ema=True, ema_momentum=momentum)
 
 
-def _compiled_steps(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Steps:
-    """A function that takes steps of Adam and returns each image's loss, [steps, batch].
+def _compiled_fit(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Fit:
+    """A function that takes steps of Adam and returns each image's loss.
 
-    It takes images uint8 [steps, batch, 28, 28] and labels int32 [steps, batch].
+    It takes images uint8 [steps, replicas, batch, 28, 28] and labels int32 [steps, replicas, batch]
+    and returns float32 [steps, replicas, batch]. Each replica has its part of the batch; Adam adds
+    up their gradients.
     """
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
     weights = network.trainable_variables
 
     def fit(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        steps = labels.shape[0]
+        def on_replica(step: tf.Tensor) -> tf.Tensor:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            pixels = tf.cast(images[step, replica], tf.float32) / 255.0
+            with tf.GradientTape() as tape:
+                answers = network(pixels, training=True)
+                loss = keras.losses.sparse_categorical_crossentropy(labels[step, replica], answers)
+                share = tf.reduce_mean(loss) / replicas
+            optimizer.apply(tape.gradient(share, weights))
+            return loss
 
         def one_step(step: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                answers = network(tf.cast(images[step], tf.float32) / 255.0, training=True)
-                loss = keras.losses.sparse_categorical_crossentropy(labels[step], answers)
-                mean = tf.reduce_mean(loss)
-            optimizer.apply(tape.gradient(mean, weights))
-            return step + 1, tf.tensor_scatter_nd_update(losses, [[step]], loss[tf.newaxis])
+            seen = strategy.experimental_local_results(strategy.run(on_replica, [step]))
+            return step + 1, tf.tensor_scatter_nd_update(losses, [[step]], tf.stack([seen]))
 
         _, losses = tf.while_loop(
-            lambda step, _: step < steps, one_step, [tf.constant(0), tf.zeros(labels.shape)]
+            lambda step, _: step < labels.shape[0],
+            one_step,
+            [tf.constant(0), tf.zeros(labels.shape)],
         )
         return losses
 
-    compiled: Steps = tf.function(fit, autograph=False, jit_compile=True)
+    # XLA compiles for one device.
+    compiled: Fit = tf.function(fit, autograph=False, jit_compile=replicas == 1)
     return compiled
 
 

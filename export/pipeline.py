@@ -10,7 +10,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from export import card, data, gate, golden, interruption, network, signatures, training, warmup
+from export import (
+    card,
+    data,
+    devices,
+    gate,
+    golden,
+    interruption,
+    network,
+    pictures,
+    server_config,
+    signatures,
+    training,
+    warmup,
+)
 from export.errors import InputError, Refused
 from export.evaluation import Evaluation, evaluate
 from export.progress import say
@@ -64,12 +77,14 @@ def run(options: Options) -> Published:
             f"data    {dataset.name}: {len(dataset.train):,} to train on, "
             f"{len(dataset.validation):,} to validate, {len(dataset.test):,} to test"
         )
-        trained = _train(dataset, options)
+        with devices.strategy().scope():
+            trained = _train(dataset, options)
         goldens = _sign(trained.network, dataset, folder, options.name)
         findings = _check(folder, goldens, dataset.test, repository)
         gate.check(findings, options.min_accuracy, options.max_regression)
         model_card = card.describe(options.name, dataset, trained, findings)
         card.write(folder, model_card)
+        pictures.draw(folder, trained.epochs, findings.evaluation, dataset.test)
         interruption.last_chance()  # the rest is done in a blink and not taken back
         version = repository.publish(folder, options.version)
     removed = _remove_old(repository, options.keep, version)
@@ -95,7 +110,8 @@ def _train(dataset: data.Dataset, options: Options) -> training.Trained:
 
     started = time.perf_counter()
     training.train(model, dataset, recipe, on_epoch)
-    return training.Trained(model, recipe, epochs, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return training.Trained(model, recipe, epochs, devices.described(), seconds)
 
 
 def _sign(model: keras.Model, dataset: data.Dataset, folder: Path, name: str) -> golden.Golden:
@@ -129,10 +145,12 @@ def _check(
 def _remove_old(repository: Repository, keep: int | None, published: int) -> list[int]:
     if keep is None:
         return []
+    root, name = repository.folder.parent, repository.folder.name
     try:
-        return repository.keep_newest(keep, published)
-    except OSError as error:  # the version is published all the same
-        say(f"keep    old versions cannot be removed: {error}")
+        named = server_config.named_versions(root, name)
+        return repository.keep_newest(keep, {published} | named)
+    except (InputError, OSError) as error:  # the version is published all the same
+        say(f"keep    old versions are not removed: {error}")
         return []
 
 

@@ -27,11 +27,15 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """What one epoch achieved; losses are means of the cross-entropy in nats."""
+    """What one epoch achieved; losses are means of the cross-entropy in nats.
+
+    `loss` is over the images as the epoch saw them: bent and hard ones in all but `reference`.
+    """
 
     epoch: int
     epochs: int
     loss: float
+    validation_loss: float
     validation_accuracy: float
     seconds: float
 
@@ -45,11 +49,12 @@ class EpochReport:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A trained network, how it came about, and the wall time that took in seconds."""
+    """A trained network, how it came about, on what, and the wall time that took in seconds."""
 
     network: keras.Model
     recipe: Recipe
     epochs: list[EpochReport]
+    devices: str
     seconds: float
 
 
@@ -113,12 +118,23 @@ def _fast(network: keras.Model, dataset: Dataset, recipe: Recipe, on_epoch: OnEp
         batch_size=recipe.batch_size,
         seed=recipe.seed,
     )
-    pixels = _scaled(dataset.validation.images)
+    pixels, labels = _scaled(dataset.validation.images), dataset.validation.labels
     started = time.perf_counter()
     for epoch, loss in enumerate(losses, start=1):
-        answers = network(pixels, training=False).numpy().argmax(axis=1)
-        accuracy = float(np.mean(answers == dataset.validation.labels))
-        on_epoch(EpochReport(epoch, recipe.epochs, loss, accuracy, time.perf_counter() - started))
+        answers = network(pixels, training=False)
+        validation_loss = keras.losses.sparse_categorical_crossentropy(labels, answers)
+        accuracy = np.mean(answers.numpy().argmax(axis=1) == labels)
+        seconds = time.perf_counter() - started
+        on_epoch(
+            EpochReport(
+                epoch,
+                recipe.epochs,
+                loss,
+                float(np.mean(validation_loss)),
+                float(accuracy),
+                seconds,
+            )
+        )
         started = time.perf_counter()
 
 
@@ -133,7 +149,14 @@ class _Reporter(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         seconds = time.perf_counter() - self._started
         self._on_epoch(
-            EpochReport(epoch + 1, self._epochs, logs["loss"], logs["val_accuracy"], seconds)
+            EpochReport(
+                epoch + 1,
+                self._epochs,
+                logs["loss"],
+                logs["val_loss"],
+                logs["val_accuracy"],
+                seconds,
+            )
         )
 
 
