@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export import idx
+from export import idx, npz
+from export.download import download, put
 from export.errors import InputError
 from export.progress import say, warn
 
 MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 # Over the four arrays' bytes, so that it holds however they were packed.
 MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
-_DOWNLOAD_TIMEOUT = 10  # seconds without a byte
 
 _DIGITS_TO_TRAIN = 1_437  # of the 1,797 embedded digits; the other 360 are the test images
 _VALIDATION_SHARE = 1 / 12  # of the training images, from the end: MNIST's last 5,000
@@ -77,44 +79,43 @@ def _mnist_or_digits() -> Dataset:
 def _mnist() -> Dataset:
     """Keras's MNIST: from its cache, else downloaded into it; the contents are verified."""
     cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets" / "mnist.npz"
-    if cache.exists():
-        try:
-            return _verified(_read_npz(cache, "mnist"))
-        except InputError as error:
-            say(f"{error}; downloading it again")
-    _download(MNIST_URL, cache)
-    return _verified(_read_npz(cache, "mnist"))
-
-
-def _download(url: str, path: Path) -> None:
-    import pooch  # imports requests, which only a download needs
-    import requests
-
-    pooch.get_logger().setLevel("WARNING")
-    path.unlink(missing_ok=True)
-    fetch = pooch.HTTPDownloader(progressbar=True, timeout=_DOWNLOAD_TIMEOUT)
     try:
-        # Into a temporary file beside it, renamed when complete; contents are verified later.
-        pooch.retrieve(url, None, fname=path.name, path=path.parent, downloader=fetch)
-    except (requests.RequestException, OSError) as error:
-        reason = type(error).__name__
-        raise InputError(f"{url} cannot be downloaded: {reason}") from error
+        with cache.open("rb") as file:
+            return _verified_mnist(file, str(cache))
+    except FileNotFoundError:
+        pass
+    except (InputError, OSError) as error:
+        say(f"data    {error}")
+
+    def accept(content: bytes) -> Dataset:
+        dataset = _verified_mnist(io.BytesIO(content), "what came")
+        try:
+            put(content, cache)
+        except OSError as error:
+            say(f"data    MNIST is not kept for the next time: {error}")
+        return dataset
+
+    return download(MNIST_URL, accept)
 
 
-def _verified(dataset: Dataset) -> Dataset:
+def _verified_mnist(file: BinaryIO, where: str) -> Dataset:
+    dataset = _read_npz(file, where, "mnist")
     if dataset.sha256 != MNIST_SHA256:
         raise InputError(
-            f"what was had as MNIST has contents of SHA-256 {dataset.sha256}; "
-            f"expected {MNIST_SHA256}"
+            f"{where} holds arrays of SHA-256 {dataset.sha256}; expected MNIST's, {MNIST_SHA256}"
         )
     return dataset
 
 
 def _from_path(path: Path) -> Dataset:
     if path.is_dir():
-        return _dataset(path.resolve().name, lambda key: idx.read(path, *_IDX_FILES[key]))
+        return _read_idx(path)
     if path.is_file():
-        return _read_npz(path, path.stem)
+        try:
+            with path.open("rb") as file:
+                return _read_npz(file, str(path), path.stem)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
     raise InputError(
         f"--data {path}: no such file or folder; expected auto, mnist, digits, an .npz or a folder"
     )
@@ -127,23 +128,29 @@ _IDX_FILES = {
     "x_test": ("t10k-images-idx3-ubyte", 3),
     "y_test": ("t10k-labels-idx1-ubyte", 1),
 }
+_KEYS = tuple(_IDX_FILES)
 
 
-def _read_npz(path: Path, name: str) -> Dataset:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
-            arrays = {key: np.asanyarray(loaded[key]) for key in _IDX_FILES}
-    except KeyError as error:
-        raise InputError(f"{path} lacks an array: {error.args[0]}") from None
-    except Exception as error:  # a damaged header leads numpy's reader to errors of any kind
-        raise InputError(f"{path} is no readable .npz of plain arrays: {error}") from error
-    return _dataset(name, arrays.__getitem__)
+def _read_idx(folder: Path) -> Dataset:
+    paths = {key: idx.find(folder, name) for key, (name, _) in _IDX_FILES.items()}
+    arrays = {key: idx.read(paths[key], dimensions) for key, (_, dimensions) in _IDX_FILES.items()}
+    return _dataset(folder.resolve().name, arrays, {key: str(paths[key]) for key in _KEYS})
 
 
-def _dataset(name: str, read: Callable[[str], NDArray[np.generic]]) -> Dataset:
-    """Check and name the four arrays, and cut the validation images from the training images."""
-    x_train, y_train = _checked(read("x_train"), read("y_train"), "train")
-    x_test, y_test = _checked(read("x_test"), read("y_test"), "test")
+def _read_npz(file: BinaryIO, where: str, name: str) -> Dataset:
+    arrays = npz.read(file, where, _KEYS)
+    return _dataset(name, arrays, {key: f"{where}: {key}" for key in _KEYS})
+
+
+def _dataset(
+    name: str, arrays: Mapping[str, NDArray[np.generic]], called: Mapping[str, str]
+) -> Dataset:
+    """Check and name the four arrays, and cut the validation images from the training images.
+
+    `called` is what a refusal calls each.
+    """
+    x_train, y_train = _checked(arrays, called, "train")
+    x_test, y_test = _checked(arrays, called, "test")
     digest = hashlib.sha256()
     for array in (x_train, y_train, x_test, y_test):
         digest.update(array.tobytes())
@@ -158,20 +165,23 @@ def _dataset(name: str, read: Callable[[str], NDArray[np.generic]]) -> Dataset:
 
 
 def _checked(
-    images: NDArray[np.generic], labels: NDArray[np.generic], part: str
+    arrays: Mapping[str, NDArray[np.generic]], called: Mapping[str, str], part: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    x, y = f"x_{part}", f"y_{part}"
+    images, labels = arrays[x], arrays[y]
     if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
         raise InputError(
-            f"x_{part} is {images.dtype} {images.shape}; expected uint8 (n, 28, 28), 0..255"
+            f"{called[x]} is {images.dtype} {images.shape}; expected uint8 (n, 28, 28), 0..255"
         )
     if labels.dtype.kind not in "ui" or labels.shape != (len(images),):
         raise InputError(
-            f"y_{part} is {labels.dtype} {labels.shape}; expected integers ({len(images)},)"
+            f"{called[y]} is {labels.dtype} {labels.shape}; "
+            f"expected integers ({len(images)},), one for each image"
         )
     if len(labels) < 2:
-        raise InputError(f"x_{part} holds {len(labels)} images; expected at least 2")
+        raise InputError(f"{called[x]} holds {len(labels)} images; expected at least 2")
     if labels.min() < 0 or labels.max() > 9:
-        raise InputError(f"y_{part} holds labels {labels.min()}..{labels.max()}; expected 0..9")
+        raise InputError(f"{called[y]} holds labels {labels.min()}..{labels.max()}; expected 0..9")
     return images.astype(np.uint8, copy=False), labels.astype(np.uint8)
 
 
@@ -199,4 +209,4 @@ def _embedded_digits() -> Dataset:
         "x_test": images[test],
         "y_test": bunch.target[test],
     }
-    return _dataset("digits", arrays.__getitem__)
+    return _dataset("digits", arrays, {key: key for key in arrays})

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -244,29 +242,3 @@ def test_an_interrupted_run_leaves_nothing(
         assert process.wait() == 130
     assert last == "python -m export: interrupted; nothing was published"
     assert not (tmp_path / "models").exists()
-
-
-def test_a_kill_at_any_instant_leaves_a_whole_version_or_none(
-    tmp_path: Path, small_npz: Path
-) -> None:
-    """Kills at random instants, among them the last ones; then a good run clears what they left."""
-    started = time.monotonic()
-    assert _run(tmp_path, small_npz, "--max-regression=1").returncode == 0
-    duration = time.monotonic() - started
-    randomness = random.Random(0)
-    for share in [randomness.uniform(0.5, 1.0) for _ in range(4)]:
-        command = [sys.executable, "-m", "export", *_arguments(tmp_path, small_npz)]
-        command.append("--max-regression=1")
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-            try:
-                run.wait(share * duration)
-            except subprocess.TimeoutExpired:
-                run.kill()
-    versions = [path for path in (tmp_path / "mnist").iterdir() if path.name.isdecimal()]
-    assert versions
-    for version in versions:
-        with ServedModel(version) as served:
-            served.run("serving_default", np.zeros((1, 28, 28), np.uint8))
-        assert (version / "assets.extra" / "model_card.json").exists()
-    assert _run(tmp_path, small_npz, "--max-regression=1").returncode == 0
-    assert not list((tmp_path / "mnist").glob(".staging-*"))
