@@ -2,7 +2,7 @@
 PYTHON ?= python3
 bin := .venv/bin
 
-.PHONY: help demo test lint lock clean
+.PHONY: help demo test lint bench bench-export bench-encoded bench-weights figures lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,6 +27,20 @@ lint: .venv/installed  ## formatting, lint and types
 	@$(bin)/ruff format --check
 	@$(bin)/ruff check
 	@$(bin)/mypy
+
+bench: bench-weights bench-encoded bench-export  ## all benchmarks, on the genuine MNIST
+
+bench-export: .venv/installed  ## the recipes against one another; half an hour
+	@$(bin)/python -m tests.bench.recipes
+
+bench-encoded: .venv/installed  ## pictures of digits, distorted and hostile, through the newest version
+	@$(bin)/python -m tests.bench.encoded
+
+bench-weights: .venv/installed  ## weights as constants against variables
+	@$(bin)/python -m tests.bench.weights 2>/dev/null
+
+figures: .venv/installed  ## draw the figures of export/README.md anew
+	@$(bin)/python -m export.figures.draw 2>/dev/null
 
 lock:  ## pin all dependencies anew, with hashes, for every supported Python (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

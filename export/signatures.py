@@ -33,7 +33,7 @@ def save(network: keras.Model, folder: Path) -> None:
     server, every request to a `tf.Module` around a Keras model's variables fails with "Could not
     find variable".
     """
-    tf.saved_model.save(tf.Module(), str(folder), signatures=_signatures(network))
+    tf.saved_model.save(tf.Module(), str(folder), signatures=trace(network))
     _name_classify_method(folder)
 
 
@@ -54,7 +54,8 @@ def example(file: bytes) -> tf.train.Example:
     return tf.train.Example(features=tf.train.Features(feature={"image/encoded": feature}))
 
 
-def _signatures(network: keras.Model) -> dict[str, Any]:
+def trace(network: keras.Model) -> dict[str, Any]:
+    """Signature → what TensorFlow saves of it, a concrete function."""
     frozen = _frozen(network)
 
     def probabilities_of(images: tf.Tensor) -> tf.Tensor:

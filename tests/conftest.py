@@ -15,11 +15,16 @@ import pytest
 _BESIDE = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
 
 
-@pytest.fixture(scope="session")
-def mnist() -> Path | None:
+def real_mnist() -> Path | None:
     """The genuine MNIST as an `.npz`, from MNIST_NPZ or beside the checkout; None without it."""
     path = Path(os.environ.get("MNIST_NPZ", _BESIDE))
     return path if path.exists() else None
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path | None:
+    """See `real_mnist`."""
+    return real_mnist()
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def test_a_version_is_published_and_its_path_is_the_last_line(
     assert done.stdout == f"{version}\n"
     assert "epoch   1/1" in done.stderr
     extra = {f"assets.extra/{name}" for name in
-             ("golden.npz", "model_card.json", "tf_serving_warmup_requests")}  # fmt: skip
+             ("golden.npz", "model_card.json", "tf_serving_warmup_requests", "SHA256SUMS",
+              "curves.png", "confusion.png", "mistakes.png", "calibration.png")}  # fmt: skip
     assert extra | {"saved_model.pb"} < _tree(version)
     with ServedModel(version) as served:
         answers = served.run("serving_default", np.zeros((3, 28, 28), np.uint8))
@@ -134,6 +135,32 @@ def test_a_newest_version_that_does_not_load_is_no_obstacle(
     assert (tmp_path / "mnist" / "5" / "saved_model.pb").exists()
 
 
+def test_two_at_once_both_succeed_with_different_numbers(tmp_path: Path, small_npz: Path) -> None:
+    command = [sys.executable, "-m", "export", *_arguments(tmp_path, small_npz)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    paths = {run.communicate()[0] for run in runs}
+    assert paths == {f"{tmp_path / 'mnist' / number}\n" for number in "12"}
+    assert [run.returncode for run in runs] == [0, 0]
+
+
+def test_keep_spares_what_the_servers_configuration_names(
+    tmp_path: Path, small_npz: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "models.config"
+    config.write_text(
+        'model_config_list { config { name: "mnist" base_path: "/models/mnist" '
+        'model_platform: "tensorflow" version_labels { key: "stable" value: 1 } } }'
+    )
+    for _ in range(3):
+        assert main([*_arguments(tmp_path, small_npz), "--keep=1", "--max-regression=1"]) == 0
+    assert sorted(path.name for path in (tmp_path / "mnist").glob("[0-9]*")) == ["1", "3"]
+    assert "removed versions 2\n" in capsys.readouterr().err
+    config.write_text("nonsense")
+    assert main([*_arguments(tmp_path, small_npz), "--keep=1", "--max-regression=1"]) == 0
+    assert "old versions are not removed: " in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "mnist").glob("[0-9]*")) == ["1", "3", "4"]
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -207,22 +234,31 @@ def test_an_interruption_that_a_library_swallows_still_counts(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 400 kB, too small for a version."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(tmp_path)]
+def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk of one's own, with the mount options given as parameter."""
+    mount = ["mount", "-t", "tmpfs", "-o", request.param, "tmpfs", str(tmp_path)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root")
+        pytest.skip("mounting a disk needs root")
     yield tmp_path
     subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(
-    small_disk: Path, small_npz: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("mounted", "reason"),
+    [
+        ("size=400k", "No space left on device"),  # in the midst of the graph,
+        ("size=900k", "No space left on device"),  # of the warm-up requests
+        ("size=1300k", "No space left on device"),  # and of the pictures
+        ("ro", "Read-only file system"),
+    ],
+    indirect=["mounted"],
+)
+def test_a_disk_that_takes_no_more_is_one_sentence_and_leaves_nothing(
+    mounted: Path, reason: str, small_npz: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(_arguments(small_disk / "models", small_npz)) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert "No space left on device" in last
-    assert _tree(small_disk) == set()
+    assert main(_arguments(mounted / "models", small_npz)) == 2
+    assert reason in capsys.readouterr().err.splitlines()[-1]
+    assert _tree(mounted) == set()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
