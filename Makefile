@@ -28,6 +28,8 @@ lint: .venv/installed  ## formatting, lint and types
 	@$(bin)/ruff check
 	@$(bin)/mypy
 
+bench-% figures: export TF_CPP_MIN_LOG_LEVEL = 3
+
 bench: bench-weights bench-encoded bench-export  ## all benchmarks, on the genuine MNIST
 
 bench-export: .venv/installed  ## the recipes against one another; half an hour
@@ -37,10 +39,10 @@ bench-encoded: .venv/installed  ## pictures of digits, distorted and hostile, th
 	@$(bin)/python -m tests.bench.encoded
 
 bench-weights: .venv/installed  ## weights as constants against variables
-	@$(bin)/python -m tests.bench.weights 2>/dev/null
+	@$(bin)/python -m tests.bench.weights
 
 figures: .venv/installed  ## draw the figures of export/README.md anew
-	@$(bin)/python -m export.figures.draw 2>/dev/null
+	@$(bin)/python -m export.figures.draw
 
 lock:  ## pin all dependencies anew, with hashes, for every supported Python (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

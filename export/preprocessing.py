@@ -17,13 +17,20 @@ BOX = 20  # pixels, the longer side of the digit in it
 # What would hurt the server is refused by its header, before it is decoded.
 MAX_FILE_BYTES = 1 << 20
 MAX_SIDE = 4096  # pixels; 4096 × 4096 RGBA takes 64 MiB
+# Each scan of a JPEG goes over all of its pixels, and 26 bytes can be one: 1 MiB of them took
+# 100 s. Progressive files have about 10.
+MAX_SCANS = 64
 
 _WORKING_SIDE = 512.0  # pixels; larger pictures are shrunk first, which also averages noise away
 _BORDER = 0.06  # share of the picture, on each side, taken to be bare paper
 _BLANK = 0.08  # a picture whose strongest ink differs less than this from its paper is blank
+_PAPER_SIDE = 96.0  # pixels; the light changes slowly
 _PAPER_FITS = 6  # reweightings after which the fit to the paper has settled
 _DIM = 0.25  # light paper is taken to be at least this bright
 _EDGE = 0.1  # ink weaker than this does not count when the digit is cropped
+_THINNEST, _WIDEST = 2.3, 3.2  # pixels of 28, of strokes left as they are; MNIST's median is 2.4
+_FINE = 5  # samples per pixel, where strokes are made thinner or thicker
+_MOST = 2.0  # pixels on each side of a stroke
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
@@ -37,7 +44,8 @@ def _normalise_files(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 # PNG or JPEG files, string [n] → uint8 [n, 28, 28]. The graph raises INVALID_ARGUMENT for another
-# format, more than `MAX_FILE_BYTES`, a side longer than `MAX_SIDE`, a broken file.
+# format, more than `MAX_FILE_BYTES`, a side longer than `MAX_SIDE`, a JPEG of more than
+# `MAX_SCANS`, a broken file.
 normalise_files: Callable[[tf.Tensor], tf.Tensor] = tf.function(
     _normalise_files, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
 )
@@ -60,6 +68,9 @@ def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     sides = tf.cond(is_png, lambda: _png_sides(data), lambda: tf.image.extract_jpeg_shape(data)[:2])
     fits = tf.reduce_all((sides > 0) & (sides <= MAX_SIDE))
     data = _required(data, fits, index, "declares", sides, "pixels; a side has at most", MAX_SIDE)
+    scans = tf.cond(is_png, lambda: 0, lambda: _jpeg_scans(data))
+    few = scans <= MAX_SCANS
+    data = _required(data, few, index, "has", scans, "scans; a JPEG has at most", MAX_SCANS)
     rgba, white = tf.cond(is_png, lambda: _decode_png(data), lambda: _decode_jpeg(data))
     rgba = _shrunk(rgba) / white
     grey, opacity = tf.image.rgb_to_grayscale(rgba[:, :, :3]), rgba[:, :, 3:]
@@ -68,7 +79,7 @@ def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
 
 def normalise(grey: tf.Tensor) -> tf.Tensor:
     """A grey picture of one digit, float32 [h, w] in 0..1 → uint8 [28, 28] as in MNIST."""
-    return place(_ink(grey))
+    return place(_redrawn(_ink(grey)))
 
 
 def place(ink: tf.Tensor) -> tf.Tensor:
@@ -95,6 +106,12 @@ def _png_sides(data: tf.Tensor) -> tf.Tensor:
     return tf.reverse(sides, [0])
 
 
+def _jpeg_scans(data: tf.Tensor) -> tf.Tensor:
+    """How often the marker that begins a scan occurs, int32 []; metadata may add a few."""
+    values = tf.io.decode_raw(data, tf.uint8)
+    return tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA), dtype=tf.int32)
+
+
 def _decode_png(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Pixels uint8 [h, w, 4], and what full strength is in each channel, float32 [4]."""
     rgba = tf.io.decode_png(data, channels=4)
@@ -116,8 +133,8 @@ def _decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _shrunk(rgba: tf.Tensor) -> tf.Tensor:
-    longer = tf.cast(tf.reduce_max(tf.shape(rgba)), tf.float32)
-    return _resized(rgba, tf.minimum(1.0, _WORKING_SIDE / longer))
+    scale = _WORKING_SIDE / tf.cast(tf.reduce_max(tf.shape(rgba)), tf.float32)
+    return tf.cond(scale < 1.0, lambda: _resized(rgba, scale), lambda: tf.cast(rgba, tf.float32))
 
 
 def _resized(image: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
@@ -140,7 +157,9 @@ def _ink(grey: tf.Tensor) -> tf.Tensor:
     noise = tf.minimum(4.5 * _median(tf.abs(tf.boolean_mask(signed, _border(grey)))), 0.3)
     strongest = tf.reduce_max(signed)
     ink = tf.nn.relu(signed - noise) / tf.maximum(strongest - noise, _BLANK)
-    return tf.where(strongest > _BLANK, tf.minimum(ink, 1.0), tf.zeros_like(ink))
+    # Of so many pixels some exceed 4 sigmas on any paper; 6 hardly any, unless JPEG clumps them.
+    is_blank = strongest <= tf.maximum(_BLANK, 2.0 * noise)
+    return tf.where(is_blank, tf.zeros_like(ink), tf.minimum(ink, 1.0))
 
 
 def _median(values: tf.Tensor) -> tf.Tensor:
@@ -160,26 +179,84 @@ def _border(grey: tf.Tensor) -> tf.Tensor:
 
 
 def _paper(grey: tf.Tensor) -> tf.Tensor:
-    """Brightness of the bare paper, [h, w]: the bilinear surface that fits the border best.
+    """Brightness of the bare paper, [h, w]: the quadratic surface that fits the border best.
 
     Best is the least absolute difference, by reweighted least squares, so that ink which runs over
     the edge does not tilt the surface.
     """
-    height, width = tf.unstack(tf.shape(grey), num=2)
-    x, y = tf.meshgrid(tf.linspace(-1.0, 1.0, width), tf.linspace(-1.0, 1.0, height))
-    terms = tf.stack([tf.ones_like(x), x, y, x * y], axis=2)
-    border = _border(grey)
-    sample, brightness = tf.boolean_mask(terms, border), tf.boolean_mask(grey, border)
+    scale = _PAPER_SIDE / tf.cast(tf.reduce_max(tf.shape(grey)), tf.float32)
+    coarse = _resized(grey[:, :, tf.newaxis], tf.minimum(1.0, scale))[:, :, 0]
+    border = _border(coarse)
+    brightness = tf.boolean_mask(coarse, border)
+    sample = tf.stack([tf.boolean_mask(term, border) for term in _terms(coarse)], axis=1)
     distances = tf.ones_like(brightness)
     for _ in range(_PAPER_FITS):
-        weights = 1.0 / tf.maximum(distances, 0.01)
+        weights = 1.0 / tf.maximum(distances, 0.003)
         weighted = tf.transpose(sample) * weights / tf.reduce_sum(weights)
-        normal = weighted @ sample + 1e-4 * tf.eye(4)  # solvable also for a line or a dot
+        normal = weighted @ sample + 1e-4 * tf.eye(6)  # solvable also for a line or a dot
         surface = tf.linalg.solve(normal, tf.linalg.matvec(weighted, brightness)[:, tf.newaxis])[
             :, 0
         ]
         distances = tf.abs(tf.linalg.matvec(sample, surface) - brightness)
-    return tf.linalg.matvec(terms, surface)
+    return tf.add_n([c * term for c, term in zip(tf.unstack(surface), _terms(grey), strict=True)])
+
+
+def _terms(grey: tf.Tensor) -> list[tf.Tensor]:
+    """What a quadratic surface is made of, six times float32 [h, w]; the picture spans -1..1."""
+    height, width = tf.unstack(tf.cast(tf.shape(grey), tf.float32), num=2)
+    y = (2.0 * tf.range(height) + 1.0) / height - 1.0
+    x = (2.0 * tf.range(width) + 1.0) / width - 1.0
+    x, y = tf.meshgrid(x, y)
+    return [tf.ones_like(x), x, y, x * y, x * x, y * y]
+
+
+def _redrawn(ink: tf.Tensor) -> tf.Tensor:
+    """The digit with strokes as thin or thick as MNIST's, float32 [h, w] → float32 [h', w'].
+
+    Scaled down to MNIST's size, a marker's strokes run into each other and a fine pen's fade,
+    although they do not in the picture. A digit of few pixels is left as it is: it shows no more
+    than MNIST does.
+    """
+    held = _held(ink)
+    return tf.cond(tf.size(held) > 0, lambda: _with_stroke(_cropped(ink, held)), lambda: ink)
+
+
+def _with_stroke(digit: tf.Tensor) -> tf.Tensor:
+    digit = digit[:, :, tf.newaxis]
+    longer = tf.cast(tf.reduce_max(tf.shape(digit)), tf.float32)
+    width = _stroke_width(_resized(digit, BOX / longer)[:, :, 0])
+    wanted = tf.clip_by_value(width, _THINNEST, _WIDEST)
+    # What comes out is scaled to the box again, and its strokes with it.
+    grow = tf.clip_by_value((wanted - width) / 2 * BOX / (BOX - wanted), -_MOST, _MOST)
+    return tf.cond(
+        (longer > 2 * BOX) & tf.not_equal(grow, 0.0),
+        lambda: _grown(_resized(digit, BOX * _FINE / longer), _FINE * grow),
+        lambda: digit,
+    )[:, :, 0]
+
+
+def _stroke_width(digit: tf.Tensor) -> tf.Tensor:
+    """In pixels: a stroke's area over its length, which is half of its outline's."""
+    padded = tf.pad(digit, [[1, 1], [1, 1]])
+    down, across = padded[1:, :-1] - padded[:-1, :-1], padded[:-1, 1:] - padded[:-1, :-1]
+    outline = tf.reduce_sum(tf.sqrt(down**2 + across**2))
+    return 2.0 * tf.reduce_sum(digit) / outline
+
+
+def _grown(ink: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
+    """Ink [h, w, 1] with `by` pixels more on every side, or less: the most, or least, around."""
+    reach = tf.math.ceil(tf.abs(by))
+    steps = tf.range(-reach, reach + 1.0)
+    beyond = tf.sqrt(steps[:, tf.newaxis] ** 2 + steps**2) - tf.abs(by)
+    disc = -tf.clip_by_value(beyond, 0.0, 1.0)[:, :, tf.newaxis]
+    room = tf.cast(reach, tf.int32)
+    page = tf.pad(ink, [[room, room], [room, room], [0, 0]])[tf.newaxis]
+    options = {"strides": [1] * 4, "padding": "SAME", "data_format": "NHWC", "dilations": [1] * 4}
+    return tf.cond(
+        by > 0.0,
+        lambda: tf.nn.dilation2d(page, disc, **options),
+        lambda: tf.nn.erosion2d(page, disc, **options),
+    )[0]
 
 
 def _held(ink: tf.Tensor) -> tf.Tensor:
@@ -189,11 +266,15 @@ def _held(ink: tf.Tensor) -> tf.Tensor:
     return tf.where((ink > _EDGE) & (around > _EDGE / 2))
 
 
-def _fitted(ink: tf.Tensor, held: tf.Tensor) -> tf.Tensor:
-    """Crop to where ink is held and scale the longer side to `BOX`."""
+def _cropped(ink: tf.Tensor, held: tf.Tensor) -> tf.Tensor:
     top, left = tf.unstack(tf.reduce_min(held, axis=0), num=2)
     bottom, right = tf.unstack(tf.reduce_max(held, axis=0) + 1, num=2)
-    digit = ink[top:bottom, left:right]
+    return ink[top:bottom, left:right]
+
+
+def _fitted(ink: tf.Tensor, held: tf.Tensor) -> tf.Tensor:
+    """Crop to where ink is held and scale the longer side to `BOX`."""
+    digit = _cropped(ink, held)
     scale = BOX / tf.cast(tf.reduce_max(tf.shape(digit)), tf.float32)
     digit = _resized(digit[:, :, tf.newaxis], scale)[:, :, 0]
     # Scaling thins a fine pen's ink; MNIST's strokes reach full white.

@@ -7,6 +7,8 @@ signature         input                                    output
 `encoded`         image_bytes string [n], PNG or JPEG      as serving_default
 `classify`        inputs string [n], each a tf.Example     classes string [n, 10],
                   with the file as `image/encoded`         scores float32 [n, 10], best first
+
+A file that shows a blank page is answered with ten equal probabilities.
 """
 
 from __future__ import annotations
@@ -61,20 +63,28 @@ def trace(network: keras.Model) -> dict[str, Any]:
     def probabilities_of(images: tf.Tensor) -> tf.Tensor:
         return frozen(tf.cast(images, tf.float32) / 255.0)
 
-    def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = probabilities_of(images)
+    def of_files(image_bytes: tf.Tensor) -> tf.Tensor:
+        images = normalise_files(image_bytes)
+        # The network was never shown an empty page, and has an opinion on it all the same.
+        is_blank = tf.reduce_all(tf.equal(images, 0), axis=[1, 2])
+        return tf.where(is_blank[:, tf.newaxis], 0.1, probabilities_of(images))
+
+    def with_digits(probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": probabilities, "digits": tf.argmax(probabilities, axis=1)}
+
+    def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return with_digits(probabilities_of(images))
 
     def predict_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"scores": frozen(tf.reshape(images, [-1, 28, 28]))}
 
     def encoded(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return serving_default(normalise_files(image_bytes))
+        return with_digits(of_files(image_bytes))
 
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         feature = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
         files = tf.io.parse_example(inputs, feature)["image/encoded"]
-        scores, order = tf.math.top_k(probabilities_of(normalise_files(files)), k=10)
+        scores, order = tf.math.top_k(of_files(files), k=10)
         return {"classes": tf.gather(tf.constant(CLASSES), order), "scores": scores}
 
     return {

@@ -161,6 +161,29 @@ def test_odd_shapes_are_no_errors(normalise: Normalise, shape: tuple[int, int]) 
     assert normalise([_file(picture)]).shape == (1, 28, 28)
 
 
+@pytest.mark.parametrize("sigma", [3, 6, 10, 15])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_blank_page_of_grainy_paper_stays_blank(
+    normalise: Normalise, kind: str, sigma: int
+) -> None:
+    grain = np.random.default_rng(0).normal(0, sigma, (200, 200))
+    light = np.linspace(1.0, 0.6, 200)[:, np.newaxis] * np.linspace(1.0, 0.8, 200)
+    (got,) = normalise([_file(np.clip(230 * light + grain, 0, 255), "L", kind)])
+    assert not got.any()
+
+
+def test_a_markers_stroke_is_worn_and_a_fine_pens_filled(normalise: Normalise) -> None:
+    """A ring, whose hole and line would be lost at MNIST's size."""
+    y, x = np.mgrid[-150:150, -150:150]
+    radius = np.hypot(x, y)
+    thick = 255.0 - 255 * ((radius > 45) & (radius < 110))
+    thin = 255.0 - 255 * ((radius > 105) & (radius < 110))
+    marker, pen = normalise([_file(thick), _file(thin)])
+    assert marker[14, 14] == 0
+    assert (marker > 128).sum() < 220  # of 260 that the ring fills
+    assert (pen > 128).sum() > 60
+
+
 def test_an_empty_batch(normalise: Normalise) -> None:
     assert normalise([]).shape == (0, 28, 28)
 
@@ -177,6 +200,12 @@ def _jpeg_that_claims(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def _jpeg_of_many_scans(count: int) -> bytes:
+    data = _file(np.zeros((8, 8)), "L", "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (count - data.count(b"\xff\xda")) + data[-2:]
+
+
 GOOD = _file(np.eye(28) * 255)
 
 
@@ -191,6 +220,8 @@ GOOD = _file(np.eye(28) * 255)
         (_png_that_claims(2**31 - 1, 1), "declares] [1 2147483647"),
         (_png_that_claims(0, 5), "declares] [5 0"),
         (_jpeg_that_claims(60_000, 60_000), "declares] [60000 60000"),
+        (_jpeg_of_many_scans(65), "has] [65] [scans; a JPEG has at most] [64"),
+        (_jpeg_of_many_scans(50_000), "has] [50000"),
         (GOOD[:60], "PNG"),
         (b"\xff\xd8\xff" + bytes(100), "JPEG"),
     ],

@@ -108,6 +108,19 @@ def test_every_signature_answers_as_the_network(
     assert np.array_equal(answers["classify"]["classes"][:, 0].astype(int), expected.argmax(axis=1))
 
 
+def test_a_blank_page_is_any_digit_and_its_neighbours_keep_their_answers(
+    served: ServedModel, digits: Dataset
+) -> None:
+    blank = np.full((28, 28), 255, np.uint8)
+    images = np.stack([digits.test.images[0], blank, digits.test.images[1]])
+    inputs = signatures.inputs_for(images)
+    answers = served.run("encoded", inputs["encoded"])["probabilities"]
+    np.testing.assert_allclose(answers[1], 0.1)
+    alone = served.run("encoded", inputs["encoded"][::2])["probabilities"]
+    np.testing.assert_allclose(answers[::2], alone, atol=1e-6)
+    np.testing.assert_allclose(served.run("classify", inputs["classify"])["scores"][1], 0.1)
+
+
 def test_every_signature_takes_an_empty_batch_as_the_server_allows(folder: Path) -> None:
     graph = tf.Graph()
     with tf.compat.v1.Session(graph=graph) as session, graph.as_default():
