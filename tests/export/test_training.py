@@ -27,11 +27,15 @@ def test_what_is_not_changed_is_the_recipes_own() -> None:
 def test_few_images_are_seen_more_often() -> None:
     epochs = [training.recipe("fast", images).epochs for images in (55_000, 20_000, 1_000, 10**7)]
     assert epochs == [15, 41, 100, 1]
+    best = [training.recipe("best", images).epochs for images in (55_000, 1_000)]
+    assert best[0] > 100 < best[1]
 
 
-@pytest.mark.parametrize("name", ["reference", "fast"])
-def test_every_recipe_learns_and_reports_every_epoch(digits: Dataset, name: str) -> None:
-    recipe = training.recipe(name, len(digits.train))
+@pytest.mark.parametrize(("name", "epochs"), [("reference", 10), ("fast", 60), ("best", 60)])
+def test_every_recipe_learns_and_reports_every_epoch(
+    digits: Dataset, name: str, epochs: int
+) -> None:
+    recipe = training.recipe(name, len(digits.train), epochs=epochs)
     model, reports = _trained(digits, recipe)
     assert [report.epoch for report in reports] == list(range(1, recipe.epochs + 1))
     assert reports[-1].loss < reports[0].loss / 2
@@ -41,7 +45,7 @@ def test_every_recipe_learns_and_reports_every_epoch(digits: Dataset, name: str)
     assert f"{recipe.epochs}/{recipe.epochs}  loss {reports[-1].loss:.4f}" in str(reports[-1])
 
 
-@pytest.mark.parametrize("name", ["reference", "fast"])
+@pytest.mark.parametrize("name", ["reference", "fast", "best"])
 def test_a_seed_makes_a_run_repeatable_to_the_bit(digits: Dataset, name: str) -> None:
     runs = [
         _trained(digits, training.recipe(name, len(digits.train), epochs=2, seed=seed))
