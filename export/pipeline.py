@@ -103,12 +103,14 @@ def _train(dataset: data.Dataset, options: Options) -> training.Trained:
     model = network.build()
     epochs: list[training.EpochReport] = []
 
+    started = time.perf_counter()
+
     def on_epoch(report: training.EpochReport) -> None:
         epochs.append(report)
         if report.epoch % -(-report.epochs // _EPOCH_LINES) == 0 or report.epoch == 1:
-            say(f"train   {report}")
+            left = (time.perf_counter() - started) * (report.epochs / report.epoch - 1)
+            say(f"train   {report}" + (f", {left:.0f} s left" if left > 1 else ""))
 
-    started = time.perf_counter()
     training.train(model, dataset, recipe, on_epoch)
     seconds = time.perf_counter() - started
     return training.Trained(model, recipe, epochs, devices.described(), seconds)

@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -40,3 +42,17 @@ def test_one_tensorflow_minor_everywhere() -> None:
         assert f"tensorflow=={minor}.*" in asked
         assert f"tensorflow-serving-api=={minor}.*" in asked
     assert re.search(rf"^tensorflow=={re.escape(minor)}\.", LOCK, re.MULTILINE)
+
+
+@pytest.mark.parametrize("readme", [ROOT / "README.md", *sorted(ROOT.glob("[!.]*/**/README.md"))])
+def test_what_a_readme_links_to_is_there(readme: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]*)(#[^)]*)?\)", readme.read_text())
+    for path, anchor in links:
+        target = (readme.parent / path) if path else readme
+        assert target.exists(), path
+        if target.is_dir():
+            target /= "README.md"
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor[1:] in anchors, anchor

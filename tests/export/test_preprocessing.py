@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.data import Dataset
-from export.preprocessing import MAX_FILE_BYTES, normalise_files
+from export.decoding import MAX_FILE_BYTES
+from export.preprocessing import normalise_files
 
 Normalise = Callable[[list[bytes]], NDArray[np.uint8]]
 

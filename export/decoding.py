@@ -1,0 +1,100 @@
+"""From a file to a grey picture, inside the graph; what would hurt the server is refused.
+
+A file is refused by what it declares, before it is decoded.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+MAX_FILE_BYTES = 1 << 20
+MAX_SIDE = 4096  # pixels; 4096 × 4096 RGBA takes 64 MiB
+# Each scan of a JPEG goes over all of its pixels, and 26 bytes can be one: 1 MiB of them took
+# 100 s. Progressive files have about 10.
+MAX_SCANS = 64
+
+_WORKING_SIDE = 512.0  # pixels; larger pictures are shrunk, which also averages noise away
+
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+
+
+def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """One file, string [] → grey, float32 [h, w] in 0..1, transparency over white paper.
+
+    Large pictures come out shrunk, the longer side 512 pixels. The graph raises INVALID_ARGUMENT
+    for another format, more than `MAX_FILE_BYTES`, a side longer than `MAX_SIDE`, a JPEG of more
+    than `MAX_SCANS`, a broken file; the text names the file by its index in the batch.
+    """
+    length = tf.strings.length(data)
+    data = _required(
+        data, length <= MAX_FILE_BYTES, index, "is larger than", MAX_FILE_BYTES, "bytes:", length
+    )
+    magic = tf.strings.substr(data, 0, tf.minimum(length, 8))
+    is_png = tf.logical_and(tf.equal(magic, _PNG), length > 26)
+    is_jpeg = tf.equal(tf.strings.substr(data, 0, tf.minimum(length, 3)), _JPEG)
+    begin = tf.io.decode_raw(magic, tf.uint8)  # as numbers: an error's text must be UTF-8
+    data = _required(data, is_png | is_jpeg, index, "is no PNG or JPEG: it begins with", begin)
+    sides = tf.cond(is_png, lambda: _png_sides(data), lambda: tf.image.extract_jpeg_shape(data)[:2])
+    fits = tf.reduce_all((sides > 0) & (sides <= MAX_SIDE))
+    data = _required(data, fits, index, "declares", sides, "pixels; a side has at most", MAX_SIDE)
+    scans = tf.cond(is_png, lambda: 0, lambda: _jpeg_scans(data))
+    few = scans <= MAX_SCANS
+    data = _required(data, few, index, "has", scans, "scans; a JPEG has at most", MAX_SCANS)
+    rgba, white = tf.cond(is_png, lambda: _decode_png(data), lambda: _decode_jpeg(data))
+    rgba = _shrunk(rgba) / white
+    grey, opacity = tf.image.rgb_to_grayscale(rgba[:, :, :3]), rgba[:, :, 3:]
+    return tf.squeeze(opacity * grey + (1.0 - opacity), axis=2)
+
+
+def resized(image: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """An image [h, w, channels] of any dtype, scaled, as float32."""
+    size = tf.cast(tf.shape(image)[:2], tf.float32) * scale
+    size = tf.maximum(1, tf.cast(tf.round(size), tf.int32))
+    return tf.image.resize(image, size, "bilinear", antialias=True)
+
+
+def _required(data: tf.Tensor, condition: tf.Tensor, index: tf.Tensor, *words: object) -> tf.Tensor:
+    """The data, once the condition holds: what uses it waits for the check.
+
+    Without that order the graph decodes and checks at once.
+    """
+    check = tf.debugging.Assert(condition, ["image", index, *words], summarize=8)
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.identity(data)
+
+
+def _png_sides(data: tf.Tensor) -> tf.Tensor:
+    """Height and width, int32 [2], from the IHDR chunk, which is always first (PNG, 11.2.2)."""
+    sides = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
+    return tf.reverse(sides, [0])
+
+
+def _jpeg_scans(data: tf.Tensor) -> tf.Tensor:
+    """How often the marker that begins a scan occurs, int32 []; metadata may add a few."""
+    values = tf.io.decode_raw(data, tf.uint8)
+    return tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA), dtype=tf.int32)
+
+
+def _decode_png(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Pixels uint8 [h, w, 4], and what full strength is in each channel, float32 [4]."""
+    rgba = tf.io.decode_png(data, channels=4)
+    depth, colour = tf.unstack(tf.io.decode_raw(tf.strings.substr(data, 24, 2), tf.uint8), num=2)
+    # TensorFlow leaves 1, 2 and 4 bits at that scale, opacity included; but it scales a palette's
+    # colours, and everything where a shade is declared transparent.
+    coarse = tf.bitwise.left_shift(1, tf.cast(tf.minimum(depth, 8), tf.int32)) - 1
+    is_coarse = tf.cast(tf.reduce_max(rgba[:, :, 3]), tf.int32) <= coarse
+    opacity_white = tf.where(is_coarse, coarse, 255)
+    colour_white = tf.where(tf.equal(colour, 0), opacity_white, 255)
+    white = tf.stack([colour_white, colour_white, colour_white, opacity_white])
+    return rgba, tf.cast(white, tf.float32)
+
+
+def _decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    rgb = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    opaque = tf.fill(tf.shape(rgb[:, :, :1]), tf.constant(255, tf.uint8))
+    return tf.concat([rgb, opaque], axis=2), tf.fill([4], 255.0)
+
+
+def _shrunk(rgba: tf.Tensor) -> tf.Tensor:
+    scale = _WORKING_SIDE / tf.cast(tf.reduce_max(tf.shape(rgba)), tf.float32)
+    return tf.cond(scale < 1.0, lambda: resized(rgba, scale), lambda: tf.cast(rgba, tf.float32))
