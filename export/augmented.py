@@ -31,6 +31,7 @@ class Settings:
     round: float = 0.25  # share of the images chosen at a time: how fresh the choice is
     hardness: float = 1.5  # an image's odds are (its last loss + floor) ** hardness
     floor: float = 0.005  # nats; keeps images that are learnt already in play
+    weight_decay: float = 0.0  # share of a weight that is lost at every step, times the rate
     distortion: Distortion = field(default_factory=Distortion)
 
 
@@ -45,11 +46,11 @@ def train(
 ) -> Iterator[float]:
     """Train the network in place, and yield after every epoch the mean loss of the images it saw.
 
-    It runs on the devices of the current `tf.distribute` strategy, in whose scope the network was
-    built; `batch_size` is over all of them, and rounded down to a multiple of their number.
-
     These are the hard ones, bent, so it lies well above the loss of the images as they are. The
     network holds the averaged weights once the iterator is exhausted.
+
+    It runs on the devices of the current `tf.distribute` strategy, in whose scope the network was
+    built; `batch_size` is over all of them, and rounded down to a multiple of their number.
     """
     total, replicas = len(images), tf.distribute.get_strategy().num_replicas_in_sync
     batch_size = max(1, min(batch_size, total) // replicas) * replicas
@@ -93,7 +94,9 @@ def _adam(steps: int, settings: Settings) -> keras.optimizers.Optimizer:
         warmup_steps=warmup_steps,
     )
     momentum = 1.0 - 1.0 / max(1.0, settings.averaged * steps)
-    return keras.optimizers.Adam(rate, use_ema=True, ema_momentum=momentum)
+    return keras.optimizers.Adam(
+        rate, weight_decay=settings.weight_decay or None, use_ema=True, ema_momentum=momentum
+    )
 
 
 def _compiled_fit(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Fit:

@@ -75,10 +75,12 @@ class _Augmented:
 
 
 _AUGMENTED = {
-    "fast": _Augmented(15 * 55_000, 100, Settings()),
+    "fast": _Augmented(18 * 55_000, 100, Settings()),
     # There is time to learn from finer bends, and less need to hurry to the hard images.
     "best": _Augmented(
-        180 * 55_000, 400, Settings(hardness=1.0, distortion=Distortion(warp=1.75, mesh=4))
+        180 * 55_000,
+        400,
+        Settings(hardness=1.0, weight_decay=0.05, distortion=Distortion(warp=1.75, mesh=4)),
     ),
 }
 
