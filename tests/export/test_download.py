@@ -473,6 +473,8 @@ def _run(server: _Server, *, before: str = "") -> subprocess.Popen[bytes]:
     program = f"""
 import os, pathlib, signal
 from export import data
+# Whoever runs the tests in the background makes them, and what they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 data.MNIST_URL, data.MNIST_SHA256 = {server.url!r}, {SHA256!r}
 {before}
 data.load("mnist")
