@@ -32,7 +32,7 @@ bench-% figures: export TF_CPP_MIN_LOG_LEVEL = 3
 
 bench: bench-weights bench-encoded bench-export  ## all benchmarks, on the genuine MNIST
 
-bench-export: .venv/installed  ## the recipes against one another; half an hour
+bench-export: .venv/installed  ## the recipes against one another; a quarter of an hour
 	@$(bin)/python -m tests.bench.recipes
 
 bench-encoded: .venv/installed  ## pictures of digits, distorted and hostile, through the newest version

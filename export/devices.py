@@ -11,7 +11,7 @@ def strategy(kind: str = "GPU") -> tf.distribute.Strategy:
     With fewer than two, TensorFlow's own strategy: a GPU is taken if there is one.
     """
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
-    if "GPU" in kind and devices:
+    if kind == "GPU" and devices:
         # Without it a GPU adds up sums in any order, and a seed would not repeat a run to the bit.
         tf.config.experimental.enable_op_determinism()
     if len(devices) > 1:

@@ -67,7 +67,7 @@ class Evaluation:
 
 def evaluate(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> Evaluation:
     """Hold answers, float32 [n, 10], against labels, uint8 [n]."""
-    answers = probabilities.argmax(axis=1)
+    answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     confusion = np.zeros((10, 10), np.int64)
     np.add.at(confusion, (labels, answers), 1)
     right, images, called = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
@@ -83,8 +83,8 @@ def evaluate(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> E
             for digit in range(10)
         ),
         tuple(tuple(int(count) for count in row) for row in confusion),
-        _reliability(probabilities.max(axis=1), answers == labels),
-        _mistakes(probabilities, labels),
+        _reliability(confidence, answers == labels),
+        _mistakes(answers, confidence, labels),
     )
 
 
@@ -97,8 +97,9 @@ def _reliability(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> t
     )
 
 
-def _mistakes(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> tuple[Mistake, ...]:
-    answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+def _mistakes(
+    answers: NDArray[np.int64], confidence: NDArray[np.float32], labels: NDArray[np.uint8]
+) -> tuple[Mistake, ...]:
     wrong = np.flatnonzero(answers != labels)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
     return tuple(

@@ -210,10 +210,10 @@ class RestFace:
 def _spec(name: str | None, number: str | None, label: str | None) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=_unescape(name or ""))
     if number:
-        digits = number.lstrip("0")
-        if len(digits) > 19 or int(digits or "0") >= 2**63:
+        digits = number.lstrip("0") or "0"
+        if len(digits) > 19 or int(digits) >= 2**63:
             raise invalid("")  # the real server answers this one with an empty body
-        spec.version.value = int(number)
+        spec.version.value = int(digits)
     if label:
         spec.version_label = _unescape(label)
     return spec

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from export import data, network, training
+from export.figures.svg import save
 
-FOLDER = Path(__file__).parent
 _BLUE, _RED, _GREEN, _GREY = "#2563eb", "#dc2626", "#16a34a", "#9ca3af"
 
 
 def main() -> None:
     """Draw all figures as SVG files beside this one."""
-    # The same bytes from the same figure, so that drawing anew changes nothing by itself.
-    mpl.rcParams["svg.hashsalt"] = "digits-serving"
     figures = {"activations.svg": _activations(), "softmax.svg": _softmax(), "walk.svg": _walk()}
     for name, figure in figures.items():
-        figure.savefig(FOLDER / name, metadata={"Date": None})
-        print(FOLDER / name)
+        save(figure, name)
 
 
 def _activations() -> Figure:

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 
 from export import data
 from export.preprocessing import normalise_files
+from export.repository import Repository
 from export.serving_path import ServedModel
 from tests.conftest import real_mnist
 from tests.export.redrawn import REDRAWINGS, redraw
@@ -48,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _newest() -> Path:
-    versions = [path for path in Path("models/mnist").glob("*") if path.name.isdecimal()]
+    versions = Repository(Path("models"), "mnist").versions()
     if not versions:
         raise SystemExit("models/mnist holds no version; make one with `python -m export`")
-    return max(versions, key=lambda path: int(path.name))
+    return versions[max(versions)]
 
 
 def _accuracy(model: ServedModel, test: data.Split) -> None:

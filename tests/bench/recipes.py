@@ -12,17 +12,15 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from export.figures.svg import save
 from export.progress import say
 from tests.conftest import real_mnist
 
 SEEDS = {"reference": range(5), "fast": range(5), "best": range(2)}
-PICTURE = Path("export", "figures", "recipes.svg")
 COLOURS = {"reference": "#9ca3af", "fast": "#2563eb", "best": "#16a34a"}
 
 
@@ -46,7 +44,6 @@ def main() -> None:
                 say(f"{recipe:9}  seed {seed}  {runs[recipe][-1]}")
     print(_table(runs))
     _draw(runs)
-    print(f"\n{PICTURE}")
 
 
 def _run(recipe: str, seed: int) -> Run:
@@ -93,7 +90,6 @@ def _seconds(own: list[float], peers: list[float]) -> str:
 
 
 def _draw(runs: dict[str, list[Run]]) -> None:
-    mpl.rcParams["svg.hashsalt"] = "digits-serving"
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for recipe, done in runs.items():
@@ -115,7 +111,7 @@ def _draw(runs: dict[str, list[Run]]) -> None:
     )
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    figure.savefig(PICTURE, metadata={"Date": None})
+    save(figure, "recipes.svg")
 
 
 if __name__ == "__main__":
