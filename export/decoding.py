@@ -1,4 +1,4 @@
-"""From a file to a grey picture, inside the graph; what would hurt the server is refused.
+"""From bytes to pixels, inside the graph; what would hurt the server is refused.
 
 A file is refused by what it declares, before it is decoded.
 """
@@ -44,6 +44,18 @@ def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     rgba = _shrunk(rgba) / white
     grey, opacity = tf.image.rgb_to_grayscale(rgba[:, :, :3]), rgba[:, :, 3:]
     return tf.squeeze(opacity * grey + (1.0 - opacity), axis=2)
+
+
+def unpacked(data: tf.Tensor, side: int) -> tf.Tensor:
+    """Images without a format, string [n], a byte a pixel, row by row → uint8 [n, side, side].
+
+    The graph raises INVALID_ARGUMENT for another length; the text names the first such image.
+    """
+    lengths = tf.strings.length(data)
+    wrong = tf.cast(tf.where(lengths != side * side)[:1, 0], tf.int32)
+    none_wrong, length = tf.equal(tf.size(wrong), 0), tf.gather(lengths, wrong)
+    data = _required(data, none_wrong, wrong, "has", length, "bytes, not", side * side)
+    return tf.reshape(tf.io.decode_raw(data, tf.uint8), [-1, side, side])
 
 
 def resized(image: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:

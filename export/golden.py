@@ -81,6 +81,7 @@ def parity(golden: Golden, served: ServedModel) -> dict[str, float]:
             served_answers["serving_default"]["probabilities"],
         ),
         "predict_images": (golden.probabilities, served_answers["predict_images"]["scores"]),
+        "packed": (golden.probabilities, served_answers["packed"]["probabilities"]),
         "encoded": (golden.file_probabilities, served_answers["encoded"]["probabilities"]),
         "classify": (
             golden.file_probabilities,

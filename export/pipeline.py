@@ -117,7 +117,7 @@ def _train(dataset: data.Dataset, options: Options) -> training.Trained:
 
 
 def _sign(model: keras.Model, dataset: data.Dataset, folder: Path, name: str) -> golden.Golden:
-    say("sign    four signatures, golden digits, warm-up requests")
+    say("sign    five signatures, golden digits, warm-up requests")
     goldens = golden.choose(model, dataset.test)
     try:
         signatures.save(model, folder)

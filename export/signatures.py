@@ -1,13 +1,16 @@
-"""What callers can ask of the model: four signatures over one frozen network.
+"""What callers can ask of the model: five signatures over one frozen network.
 
 signature         input                                    output
 `serving_default` images uint8 [n, 28, 28]                 probabilities float32 [n, 10],
                                                            digits int64 [n]
 `predict_images`  images float32 [n, 784] in 0..1          scores float32 [n, 10]
+`packed`          images string [n], each the 784 bytes    as serving_default
+                  of an image, row by row
 `encoded`         image_bytes string [n], PNG or JPEG      as serving_default
 `classify`        inputs string [n], each a tf.Example     classes string [n, 10],
                   with the file as `image/encoded`         scores float32 [n, 10], best first
 
+The client asks `packed` over REST: 1,048 characters of base64 an image, not 1,900 of JSON numbers.
 A file that shows a blank page is answered with ten equal probabilities.
 """
 
@@ -22,13 +25,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from export.preprocessing import normalise_files
+from export.decoding import unpacked
+from export.preprocessing import SIDE, normalise_files
 
 CLASSES = tuple(str(digit) for digit in range(10))
 
 
 def save(network: keras.Model, folder: Path) -> None:
-    """Write a SavedModel with the four signatures into `folder`.
+    """Write a SavedModel with the five signatures into `folder`.
 
     The weights are folded in as constants: all that answers is then in one file, which cannot be
     read half-written, and what lies under `variables/` is empty. It also avoids a trap: in the
@@ -45,6 +49,7 @@ def inputs_for(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     return {
         "serving_default": images,
         "predict_images": images.reshape(-1, 784).astype(np.float32) / np.float32(255),
+        "packed": np.array([image.tobytes() for image in images], dtype=object),
         "encoded": np.array(files, dtype=object),
         "classify": np.array([example(file).SerializeToString() for file in files], dtype=object),
     }
@@ -78,6 +83,9 @@ def trace(network: keras.Model) -> dict[str, Any]:
     def predict_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"scores": frozen(tf.reshape(images, [-1, 28, 28]))}
 
+    def packed(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return with_digits(probabilities_of(unpacked(images, SIDE)))
+
     def encoded(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return with_digits(of_files(image_bytes))
 
@@ -90,6 +98,7 @@ def trace(network: keras.Model) -> dict[str, Any]:
     return {
         "serving_default": _trace(serving_default, images=tf.TensorSpec([None, 28, 28], tf.uint8)),
         "predict_images": _trace(predict_images, images=tf.TensorSpec([None, 784], tf.float32)),
+        "packed": _trace(packed, images=tf.TensorSpec([None], tf.string)),
         "encoded": _trace(encoded, image_bytes=tf.TensorSpec([None], tf.string)),
         "classify": _trace(classify, inputs=tf.TensorSpec([None], tf.string)),
     }

@@ -34,6 +34,7 @@ def _requests(name: str, golden: Golden, size: int) -> list[prediction_log_pb2.P
     for signature, alias in (
         ("serving_default", "images"),
         ("predict_images", "images"),
+        ("packed", "images"),
         ("encoded", "image_bytes"),
     ):
         log = prediction_log_pb2.PredictionLog()

@@ -17,6 +17,8 @@ from export.serving_path import ServedModel
 
 PARAMETERS = 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
 
+NAMES = {"serving_default", "predict_images", "packed", "encoded", "classify"}
+
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
@@ -61,6 +63,12 @@ def test_the_network_is_the_one(model: keras.Model) -> None:
             {"scores": (tf.float32, [-1, 10])},
         ),
         (
+            "packed",
+            "predict",
+            {"images": (tf.string, [-1])},
+            {"probabilities": (tf.float32, [-1, 10]), "digits": (tf.int64, [-1])},
+        ),
+        (
             "encoded",
             "predict",
             {"image_bytes": (tf.string, [-1])},
@@ -81,7 +89,7 @@ def test_aliases_dtypes_and_shapes(
     inputs: dict[str, tuple[tf.DType, list[int]]],
     outputs: dict[str, tuple[tf.DType, list[int]]],
 ) -> None:
-    assert set(served.signatures) == {"serving_default", "predict_images", "encoded", "classify"}
+    assert set(served.signatures) == NAMES
     definition = served.signatures[name]
     assert definition.method_name == f"tensorflow/serving/{method}"
     for infos, expected in ((definition.inputs, inputs), (definition.outputs, outputs)):
@@ -99,7 +107,7 @@ def test_every_signature_answers_as_the_network(
     expected = model.predict(images.astype(np.float32) / 255, verbose=0)
     inputs = signatures.inputs_for(images)
     answers = {name: served.run(name, values) for name, values in inputs.items()}
-    for name in ("serving_default", "encoded"):
+    for name in ("serving_default", "packed", "encoded"):
         np.testing.assert_allclose(answers[name]["probabilities"], expected, atol=1e-6)
         assert np.array_equal(answers[name]["digits"], expected.argmax(axis=1))
     np.testing.assert_allclose(answers["predict_images"]["scores"], expected, atol=1e-6)
@@ -125,13 +133,43 @@ def test_every_signature_takes_an_empty_batch_as_the_server_allows(folder: Path)
     graph = tf.Graph()
     with tf.compat.v1.Session(graph=graph) as session, graph.as_default():
         meta = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(folder))
-        for name in ("serving_default", "encoded"):
+        for name in ("serving_default", "packed", "encoded"):
             definition = meta.signature_def[name]
             ((_, source),) = definition.inputs.items()
             shape = [max(dim.size, 0) for dim in source.tensor_shape.dim]
             empty = np.zeros(shape, tf.as_dtype(source.dtype).as_numpy_dtype)
             answer = session.run(definition.outputs["digits"].name, {source.name: empty})
             assert answer.shape == (0,)
+
+
+@pytest.mark.parametrize("n", [1, 2, 33, 300])
+def test_packed_answers_as_serving_default_to_the_bit(
+    served: ServedModel, digits: Dataset, n: int
+) -> None:
+    images = digits.test.images[:n]
+    expected = served.run("serving_default", images)
+    answers = served.run("packed", signatures.inputs_for(images)["packed"])
+    assert set(answers) == set(expected)
+    for alias, values in expected.items():
+        assert answers[alias].dtype == values.dtype
+        assert np.array_equal(answers[alias], values)
+
+
+@pytest.mark.parametrize("length", [0, 783, 785, 1568])
+def test_packed_refuses_another_length_and_names_the_first(
+    served: ServedModel, length: int
+) -> None:
+    good, bad = bytes(784), bytes(length)
+    for index, batch in ((0, [bad]), (0, [bad] * 3), (2, [good, good, bad, good, bytes(9)])):
+        with pytest.raises(tf.errors.InvalidArgumentError) as refusal:
+            served.run("packed", np.array(batch, dtype=object))
+        words = f"[image] [{index}] [has] [{length}] [bytes, not] [784]"
+        assert words in refusal.value.message
+
+
+def test_packed_refuses_lengths_that_only_add_up(served: ServedModel) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[image\] \[0\] \[has\] \[783\]"):
+        served.run("packed", np.array([bytes(783), bytes(785)], dtype=object))
 
 
 def test_the_weights_are_constants_stored_once(folder: Path) -> None:
@@ -167,7 +205,7 @@ def test_goldens_travel_and_hold(
     goldens = golden.choose(model, digits.test)
     assert np.bincount(goldens.labels).tolist() == [10] * 10
     differences = golden.parity(goldens, served)
-    assert set(differences) == {"serving_default", "predict_images", "encoded", "classify"}
+    assert set(differences) == NAMES
     assert max(differences.values()) <= 1e-5
     goldens.write(tmp_path)
     with np.load(tmp_path / golden.PATH, allow_pickle=False) as arrays:
