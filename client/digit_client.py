@@ -1,59 +1,37 @@
-"""The client: five verbs over either protocol."""
+"""The client of threads."""
 
 from __future__ import annotations
 
-import time
-from numbers import Integral, Real
-from typing import Any, Self
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from typing import Any, Literal, Self, overload
 
-import numpy as np
-from numpy.typing import NDArray
+from client.coalescing import MOST, Queue
+from client.errors import CallError, DigitsError, Unreachable
+from client.exchange import Transport
+from client.parts import Part, Splitter
+from client.results import Classification, Metadata, VersionStatus
+from client.steps import Call, Hedge, Result, Send, Step, Wait
+from client.target import Target
+from client.verbs import READY_TIMEOUT, Verbs
 
-from client.errors import (
-    BadResponse,
-    CallContext,
-    DeadlineExceeded,
-    InvalidInput,
-    NotFound,
-    ServerFailed,
-    Unreachable,
-)
-from client.exchange import Prediction, Transport, Wire
-from client.images import prepare
-from client.results import Classification, Metadata, State, VersionStatus
-from client.target import Target, parse
-
-DEFAULT_TIMEOUT = 10.0  # seconds, for one call
-READY_TIMEOUT = 60.0  # seconds; a server's start with its warm-up takes a few
-_LONGEST = 1e6  # seconds; more overflows the clocks of gRPC and sockets
-_ROUNDING = 1e-3  # how far past 0..1 a probability may lie
-_READY_INTERVAL = 0.2  # seconds between two questions whether it is ready
+_HEDGES = 64  # calls at once that may be hedged
 
 
-class DigitClient:
+class DigitClient(Verbs):
     """Classifies handwritten digits with a model on TensorFlow Serving.
 
         with DigitClient("grpc://localhost:8500") as digits:
             answer = digits.classify(images)
 
-    Threads may share one client; it holds connections, so make one per process and close it. After
-    a fork, make a new one in the child.
+    Threads may share one client; it holds connections, so make one per process and close it. It
+    connects at its first call: made before a fork, it can be used after it, in parent and child.
 
-    Args:
-        url: `grpc://host:8500`, `grpcs://host`, `http://host:8501` or `https://host[/prefix]`.
-        model: the model's name on the server.
-        timeout: seconds that a call may take, unless the call says otherwise.
-
-    Raises:
-        InvalidInput: an unreadable URL or timeout.
+    The arguments are those of `client.verbs.Verbs`.
     """
-
-    def __init__(self, url: str, *, model: str = "mnist", timeout: float = DEFAULT_TIMEOUT) -> None:
-        target = parse(url)
-        self.url = url
-        self.model = _checked_name("model", model)
-        self.timeout = _checked_timeout(timeout)
-        self._wire, self._transport = _connect(target)
 
     def __enter__(self) -> Self:
         return self
@@ -62,8 +40,10 @@ class DigitClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. Later calls raise `Unreachable`."""
-        self._transport.close()
+        """Close the connections, and end what still waits. Later calls raise `Unreachable`."""
+        self._is_closed = True
+        if home := self._homes.get(os.getpid()):
+            home.close()
 
     def classify(
         self,
@@ -87,11 +67,96 @@ class DigitClient:
             InvalidInput: something other than such images; nothing was sent.
             CallError: the call failed; see `client.errors`.
         """
-        batch = prepare(images)
-        context = self._context(version, label, batch.signature)
-        exchange = self._wire.predict(context, batch)
-        prediction = self._transport.exchange(exchange, self._timeout(timeout))
-        return _classification(context, prediction, len(batch.values))
+        question = self._question(images, version, label, timeout)
+        if self._company is None or len(question.batch) >= MOST:
+            return self._run(self._classify(question))
+        gate = threading.Lock()
+        gate.acquire()  # the one who releases it is another thread
+        return self._run(self._classify_in_company(question, self._here().queue, gate))
+
+    @overload
+    def classify_many(
+        self,
+        items: Iterable[Any],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        batch_size: int = 256,
+        in_flight: int = 4,
+        progress: Callable[[int], None] | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> Iterator[Classification]: ...
+
+    @overload
+    def classify_many(
+        self,
+        items: Iterable[Any],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        batch_size: int = 256,
+        in_flight: int = 4,
+        progress: Callable[[int], None] | None = None,
+        return_exceptions: bool,
+    ) -> Iterator[Classification | DigitsError]: ...
+
+    def classify_many(
+        self,
+        items: Iterable[Any],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        batch_size: int = 256,
+        in_flight: int = 4,
+        progress: Callable[[int], None] | None = None,
+        return_exceptions: bool = False,
+    ) -> Iterator[Classification | DigitsError]:
+        """Classify any number of items, in requests that are under way at the same time.
+
+        Args:
+            items: whatever `classify` takes, one after the other: images, arrays of images, paths.
+            version: see `classify`.
+            label: see `classify`.
+            timeout: seconds for each request, all its attempts together.
+            batch_size: images in one request, at most.
+            in_flight: requests under way at once.
+            progress: told the number of items that are answered so far.
+            return_exceptions: put an item's error in its place, and go on.
+
+        Returns:
+            One answer for each item, in order. No more than `in_flight` + 2 requests' worth of
+            items is held at any time.
+
+        Raises:
+            DigitsError: an item's, in its turn, unless exceptions are returned.
+        """
+        which = self._context(version, label)
+        splitter, joiner, threads = self._flow(
+            items, batch_size, in_flight, progress, return_exceptions
+        )
+        self._deadline(timeout)  # refuses what is no timeout now, not at the first part
+
+        def stream() -> Iterator[Classification | DigitsError]:
+            under_way: deque[tuple[Part, Future[list[Classification | DigitsError]]]] = deque()
+            with ThreadPoolExecutor(threads, "classify_many") as pool:
+                try:
+                    for part in _parts(splitter, items):
+                        call = self._classify_part(part, which, timeout)
+                        under_way.append((part, pool.submit(self._run, call)))
+                        if len(under_way) > threads:
+                            part, answers = under_way.popleft()
+                            yield from joiner.add(part, answers.result())
+                    while under_way:
+                        part, answers = under_way.popleft()
+                        yield from joiner.add(part, answers.result())
+                finally:
+                    for _, answers in under_way:
+                        answers.cancel()
+
+        return stream()
 
     def status(
         self, *, version: int | None = None, timeout: float | None = None
@@ -102,8 +167,7 @@ class DigitClient:
             NotFound: the server never saw this model or version.
             CallError: the call failed.
         """
-        exchange = self._wire.status(self._context(version, None))
-        return self._transport.exchange(exchange, self._timeout(timeout))
+        return self._run(self._status(version, timeout))
 
     def metadata(
         self,
@@ -118,8 +182,7 @@ class DigitClient:
             NotFound: no such version is loaded.
             CallError: the call failed.
         """
-        exchange = self._wire.metadata(self._context(version, label))
-        return self._transport.exchange(exchange, self._timeout(timeout))
+        return self._run(self._metadata(version, label, timeout))
 
     def ready(self, *, version: int | None = None, timeout: float | None = None) -> bool:
         """Whether some version (or this one) is AVAILABLE; False also where no server answers.
@@ -127,11 +190,7 @@ class DigitClient:
         Raises:
             CallError: a server answers, and its answer will not change by waiting.
         """
-        try:
-            statuses = self.status(version=version, timeout=timeout)
-        except (Unreachable, DeadlineExceeded, NotFound):
-            return False
-        return any(status.state is State.AVAILABLE for status in statuses)
+        return self._run(self._ready(version, timeout))
 
     def wait_until_ready(
         self, *, version: int | None = None, timeout: float = READY_TIMEOUT
@@ -146,96 +205,94 @@ class DigitClient:
             DeadlineExceeded: it did not become ready in time.
             ServerFailed: the version asked for failed to load, with the server's reason.
         """
-        deadline = time.monotonic() + _checked_timeout(timeout)
-        context = self._context(version, None)
-        seen = "nothing was asked yet"
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                statuses = self.status(version=version, timeout=min(left, self.timeout))
-            except (Unreachable, DeadlineExceeded, NotFound) as error:
-                seen = error.server_text
-            else:
-                if any(status.state is State.AVAILABLE for status in statuses):
-                    return
-                seen = ", ".join(f"version {status.version} {status.state}" for status in statuses)
-                if version is not None and (reason := "".join(row.error for row in statuses)):
-                    raise ServerFailed(context, f"version {version} failed to load: {reason}")
-            time.sleep(max(0.0, min(_READY_INTERVAL, deadline - time.monotonic())))
-        raise DeadlineExceeded(context, f"not AVAILABLE within {timeout:g} s; last seen: {seen}")
+        self._run(self._wait_until_ready(version, timeout))
 
-    def _context(
-        self, version: int | None, label: str | None, signature: str | None = None
-    ) -> CallContext:
-        if version is not None:
-            version = _checked_version(version)
-        if label is not None:
-            label = _checked_name("label", label)
-        if version is not None and label is not None:
-            raise InvalidInput(f"version {version} and label {label!r} given; expected one of them")
-        return CallContext(self.url, self.model, version, label, signature)
+    def _run(self, call: Call[Result]) -> Result:
+        """Do what a verb says until it has its answer."""
+        home = self._here()
+        try:
+            step = next(call)
+            while True:
+                try:
+                    outcome = self._perform(step, home)
+                except BaseException as error:
+                    step = call.throw(error)
+                else:
+                    step = call.send(outcome)
+        except StopIteration as end:
+            answer: Result = end.value
+            return answer
 
-    def _timeout(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else _checked_timeout(timeout)
+    def _perform(self, step: Step, home: _Home) -> Any:
+        self._check_open()
+        if isinstance(step, Send):
+            return home.send(step)
+        if isinstance(step, Hedge):
+            return _hedged(step, home)
+        if isinstance(step, Wait):
+            return home.closing.wait(step.seconds)
+        return step.gate.acquire(timeout=step.seconds)
 
+    def _here(self) -> _Home:
+        """What belongs to this process; a child forked later makes its own."""
+        self._check_open()
+        process = os.getpid()
+        home: _Home | None = self._homes.get(process)
+        if home is None:
+            transports = [self._connect(target) for target in self._targets]
+            home = self._homes.setdefault(process, _Home(transports))
+        return home
 
-def _connect(target: Target) -> tuple[Wire, Transport]:
-    # Imported here, so that a caller pays only for the protocol that it uses.
-    if target.grpc:
-        from client.grpc_transport import GrpcTransport
-        from client.grpc_wire import GrpcWire
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Unreachable(self._context(None, None), "this client is closed")
 
-        return GrpcWire(), GrpcTransport(target)
-    from client.rest_transport import RestTransport
-    from client.rest_wire import RestWire
+    def _connect(self, target: Target) -> Transport:
+        # Imported here, so that a caller pays only for the protocol that it uses.
+        if target.grpc:
+            from client.grpc_transport import GrpcTransport
 
-    return RestWire(), RestTransport(target)
+            return GrpcTransport(target)
+        from client.rest_transport import RestTransport
 
-
-# Callers may not use a type checker, and a wrong type would fail late, or silently.
-
-
-def _checked_timeout(timeout: Any) -> float:
-    is_number = isinstance(timeout, Real) and not isinstance(timeout, bool)
-    if not (is_number and 0 < timeout <= _LONGEST):
-        raise InvalidInput(
-            f"timeout is {timeout!r}; expected seconds, more than 0 and at most {_LONGEST:g}"
-        )
-    return float(timeout)
+        return RestTransport(target)
 
 
-def _checked_version(version: Any) -> int:
-    is_integer = isinstance(version, Integral) and not isinstance(version, bool)
-    if not (is_integer and 0 < version < 2**63):
-        raise InvalidInput(f"version is {version!r}; expected a positive 64-bit integer")
-    return int(version)
+class _Home:
+    """Connections and callers of one process: threads, locks and sockets do not survive a fork."""
+
+    def __init__(self, transports: list[Transport]) -> None:
+        self._transports = transports
+        self.queue = Queue()
+        self.closing = threading.Event()
+        self.hedges = ThreadPoolExecutor(_HEDGES, "hedge")  # starts no thread until it is needed
+
+    def send(self, step: Send) -> Any:
+        transport = self._transports[step.endpoint]
+        return transport.send(step.exchange, step.timeout, step.headers)
+
+    def close(self) -> None:
+        self.closing.set()
+        for transport in self._transports:
+            transport.close()
+        self.hedges.shutdown(wait=False, cancel_futures=True)
 
 
-def _checked_name(what: str, name: Any) -> str:
-    if not (isinstance(name, str) and name and name.isprintable()):
-        raise InvalidInput(f"{what} is {name!r}; expected a name")
-    return name
+def _hedged(hedge: Hedge, home: _Home) -> Any:
+    try:
+        first = home.hedges.submit(home.send, hedge.first)
+        if wait([first], hedge.delay).done or not hedge.allowed():
+            return first.result()
+        second = home.hedges.submit(home.send, hedge.second)
+        done, under_way = wait([first, second], return_when=FIRST_COMPLETED)
+        if under_way and all(isinstance(answer.exception(), CallError) for answer in done):
+            return under_way.pop().result()
+        return min(done, key=lambda answer: answer.exception() is not None).result()
+    except (CancelledError, RuntimeError) as error:  # the threads were shut down meanwhile
+        raise Unreachable(hedge.first.exchange.context, "this client is closed") from error
 
 
-def _classification(context: CallContext, prediction: Prediction, n: int) -> Classification:
-    outputs = prediction.outputs
-    # `predict_images` keeps the names of TensorFlow Serving's own example, and has one output.
-    probabilities = outputs.get("probabilities", outputs.get("scores"))
-    if probabilities is None or probabilities.shape != (n, 10):
-        found = {alias: array.shape for alias, array in outputs.items()}
-        raise BadResponse(context, f"outputs {found}; expected probabilities of shape ({n}, 10)")
-    if probabilities.dtype.kind not in "fiu" or not _all_within(
-        probabilities, -_ROUNDING, 1 + _ROUNDING
-    ):
-        raise BadResponse(context, "probabilities that do not lie in 0..1")
-    digits = outputs.get("digits", probabilities.argmax(axis=1))
-    if digits.dtype.kind not in "iu" or digits.shape != (n,) or not _all_within(digits, 0, 9):
-        raise BadResponse(context, f"digits that are not {n} integers in 0..9")
-    return Classification(
-        digits.astype(np.int64, copy=False),
-        probabilities.astype(np.float32, copy=False),
-        prediction.version,
-    )
-
-
-def _all_within(values: NDArray[Any], low: float, high: float) -> bool:
-    return bool(values.min() >= low and values.max() <= high)  # NaN is within nothing
+def _parts(splitter: Splitter, items: Iterable[Any]) -> Iterator[Part]:
+    for item in items:
+        yield from splitter.add(item)
+    yield from splitter.rest()

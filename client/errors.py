@@ -16,6 +16,7 @@ DigitsError
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +51,41 @@ class CallError(DigitsError):
     Attributes:
         context: what was asked of whom.
         server_text: the server's (or transport's) own words.
+        retry_after: seconds that the server asks to wait before the next attempt, if it does.
+        attempts: how many times it was tried.
     """
 
     advice = ""
+    # Whether the same request may succeed a moment later. Classifying changes nothing on the
+    # server, so trying again is always safe.
+    transient = False
 
-    def __init__(self, context: CallContext, server_text: str) -> None:
+    def __init__(
+        self, context: CallContext, server_text: str, retry_after: float | None = None
+    ) -> None:
+        super().__init__(server_text)  # one argument: of two, an OSError makes errno and strerror
         self.context = context
         self.server_text = server_text
-        advice = f" ({self.advice})" if self.advice else ""
-        super().__init__(f"{context}: {server_text.strip() or 'no details'}{advice}")
+        self.retry_after = retry_after
+        self.attempts = 1
 
-    def __reduce__(self) -> tuple[type[CallError], tuple[CallContext, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the constructor's arguments, so that errors cross process pools."""
-        return type(self), (self.context, self.server_text)
+        arguments = (self.context, self.server_text, self.retry_after)
+        return type(self), arguments, {"attempts": self.attempts}
+
+    def __str__(self) -> str:
+        """What was asked of whom, the server's words, and what to do."""
+        tries = f" after {self.attempts} attempts" if self.attempts > 1 else ""
+        text = self.server_text.strip() or "no details"
+        return f"{self.context}{tries}: {text}" + (f" ({self.advice})" if self.advice else "")
 
 
 class Unreachable(CallError, ConnectionError):
     """No server listens there, it is not serving yet, or the connection broke."""
 
     advice = "is the server up and the address right? Its ports open once a model is loaded"
+    transient = True
 
 
 class DeadlineExceeded(CallError, TimeoutError):
@@ -92,15 +109,20 @@ class Rejected(CallError, ValueError):
 class AccessDenied(CallError, PermissionError):
     """The gateway wants a key, or forbids this call."""
 
+    advice = "pass api_key= or tls=; ask the gateway's operator what is allowed"
+
 
 class Overloaded(CallError):
     """The server or the gateway has no room for this request now."""
 
     advice = "try again later, or send less at once"
+    transient = True
 
 
 class ServerFailed(CallError):
     """The server failed on a request that may be fine."""
+
+    advice = "the server's log has the reason"
 
 
 class BadResponse(CallError):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
@@ -15,8 +14,7 @@ from client.results import Metadata, VersionStatus
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange(Generic[Answer]):
+class Exchange(NamedTuple, Generic[Answer]):
     """A request as bytes, and how to read the bytes that come back.
 
     Attributes:
@@ -32,8 +30,7 @@ class Exchange(Generic[Answer]):
     decode: Callable[[bytes], Answer]
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """A model's raw outputs by alias, and the version that answered if the server tells."""
 
     outputs: Mapping[str, NDArray[Any]]
@@ -52,11 +49,16 @@ class Wire(Protocol):
     def metadata(self, context: CallContext) -> Exchange[Metadata]:
         """Signatures of a loaded version."""
 
+    def faster(self, batch: Batch) -> Batch | None:
+        """The batch for a signature that is faster on this protocol, which a model may lack."""
+
 
 class Transport(Protocol):
-    """Carries exchanges. The one seam for I/O."""
+    """Carries exchanges to one server. With `AsyncTransport` the one seam for I/O."""
 
-    def exchange(self, exchange: Exchange[Answer], timeout: float) -> Answer:
+    def send(
+        self, exchange: Exchange[Answer], timeout: float, headers: Mapping[str, str]
+    ) -> Answer:
         """Send the request, wait at most `timeout` seconds, read the answer.
 
         Raises:
@@ -65,3 +67,15 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let go of every connection."""
+
+
+class AsyncTransport(Protocol):
+    """The same with coroutines."""
+
+    async def send(
+        self, exchange: Exchange[Answer], timeout: float, headers: Mapping[str, str]
+    ) -> Answer:
+        """See `Transport.send`."""
+
+    async def close(self) -> None:
+        """See `Transport.close`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,22 +50,32 @@ ERRORS: Mapping[str, type[CallError]] = {
     "UNAUTHENTICATED": AccessDenied,
 }
 
+# gRPC calls these UNAVAILABLE or UNKNOWN; waiting would not help.
+_NOT_SERVING = (
+    "Failed parsing HTTP/2",
+    "Received http2 header with status",
+    "Trying to connect an",
+)
+
 # tensorflow.DataType
 _DTYPES = {
     1: "DT_FLOAT", 2: "DT_DOUBLE", 3: "DT_INT32", 4: "DT_UINT8", 5: "DT_INT16", 6: "DT_INT8",
     7: "DT_STRING", 8: "DT_COMPLEX64", 9: "DT_INT64", 10: "DT_BOOL", 14: "DT_BFLOAT16",
     17: "DT_UINT16", 18: "DT_COMPLEX128", 19: "DT_HALF", 22: "DT_UINT32", 23: "DT_UINT64",
 }  # fmt: skip
-_FLOAT, _UINT8, _STRING, _INT64 = 1, 4, 7, 9
+FLOAT, UINT8, STRING, INT64 = 1, 4, 7, 9
 
 # tensorflow.serving.ModelVersionStatus.State
-_STATES = {
+STATES = {
     10: State.START, 20: State.LOADING, 30: State.AVAILABLE, 40: State.UNLOADING, 50: State.END,
 }  # fmt: skip
 
 
 class GrpcWire:
     """Exchanges whose `method` is a full gRPC method path."""
+
+    def faster(self, _: Batch) -> None:
+        """Nothing is faster than raw bytes."""
 
     def predict(self, context: CallContext, batch: Batch) -> Exchange[Prediction]:
         """Run one signature on a batch."""
@@ -93,7 +103,7 @@ class GrpcWire:
             lambda response: tuple(
                 VersionStatus(
                     entry.version,
-                    _STATES.get(entry.state, State.UNKNOWN),
+                    STATES.get(entry.state, State.UNKNOWN),
                     entry.status.error_message,
                 )
                 for entry in response.model_version_status
@@ -111,6 +121,34 @@ class GrpcWire:
             messages.MetadataResponse,
             _read_metadata,
         )
+
+
+def failure(
+    context: CallContext, status: str, details: str, metadata: Mapping[str, Any]
+) -> CallError:
+    """The error that a gRPC status other than OK tells of.
+
+    Args:
+        context: what was asked of whom.
+        status: the canonical code's name.
+        details: the status's message.
+        metadata: initial and trailing metadata.
+    """
+    kind = ERRORS.get(status, ServerFailed)
+    if any(text in details for text in _NOT_SERVING):
+        kind = BadResponse
+    elif "larger than max" in details:  # a message's size; RESOURCE_EXHAUSTED to gRPC
+        kind = Rejected
+    elif details == "Stream removed":  # how gRPC at times calls a connection that broke: UNKNOWN
+        kind = Unreachable
+    return kind(context, f"{status} {details}", _retry_after(metadata))
+
+
+def _retry_after(metadata: Mapping[str, Any]) -> float | None:
+    for name, unit in (("grpc-retry-pushback-ms", 1000), ("retry-after", 1)):
+        with contextlib.suppress(KeyError, ValueError):
+            return max(float(metadata[name]), 0.0) / unit
+    return None
 
 
 def _exchange(
@@ -139,11 +177,11 @@ def _specify(spec: Any, context: CallContext) -> None:
 
 def _write_tensor(tensor: Any, values: NDArray[Any] | list[bytes]) -> None:
     if isinstance(values, list):
-        tensor.dtype = _STRING
+        tensor.dtype = STRING
         tensor.tensor_shape.dim.add(size=len(values))
         tensor.string_val.extend(values)
         return
-    tensor.dtype = _UINT8 if values.dtype == np.uint8 else _FLOAT
+    tensor.dtype = UINT8 if values.dtype == np.uint8 else FLOAT
     for size in values.shape:
         tensor.tensor_shape.dim.add(size=size)
     # Raw little-endian bytes: one copy, where the typed fields cost a Python object per pixel.
@@ -151,18 +189,16 @@ def _write_tensor(tensor: Any, values: NDArray[Any] | list[bytes]) -> None:
 
 
 def _read_tensor(tensor: Any) -> NDArray[Any]:
+    """The server answers in typed fields, or in raw bytes when started to do so."""
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
-    if tensor.dtype not in {_FLOAT, _INT64}:
+    if tensor.dtype == FLOAT:
+        return np.frombuffer(tensor.tensor_content or tensor.float_val, "<f4").reshape(shape)
+    if tensor.dtype != INT64:
         raise ValueError(f"an output of dtype {_DTYPES.get(tensor.dtype, tensor.dtype)}")
-    dtype, typed = (
-        (np.float32, tensor.float_val) if tensor.dtype == _FLOAT else (np.int64, tensor.int64_val)
-    )
-    # The server answers in typed fields, or in raw bytes when started to do so.
     if tensor.tensor_content:
-        return np.frombuffer(tensor.tensor_content, np.dtype(dtype).newbyteorder("<")).reshape(
-            shape
-        )
-    return np.fromiter(typed, dtype, math.prod(shape)).reshape(shape)
+        return np.frombuffer(tensor.tensor_content, "<i8").reshape(shape)
+    # Varints: a number below 128 is one byte. Digits are; anything else has too many bytes.
+    return np.frombuffer(tensor.int64_val, np.uint8).reshape(shape)
 
 
 def _read_prediction(response: Any) -> Prediction:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from client.arguments import shown
 from client.errors import InvalidInput
 
 # The published graph refuses more (and the gateway before it).
@@ -43,6 +44,24 @@ class Batch:
     alias: str
     values: NDArray[Any] | list[bytes]
 
+    def __len__(self) -> int:
+        """The number of images n."""
+        return len(self.values)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        """Some of the images."""
+        return replace(self, values=self.values[rows])
+
+
+def merged(batches: Sequence[Batch]) -> Batch:
+    """Batches for the same signature as one."""
+    if len(batches) == 1:
+        return batches[0]
+    parts = [batch.values for batch in batches]
+    if isinstance(parts[0], list):
+        return replace(batches[0], values=[data for part in parts for data in part])
+    return replace(batches[0], values=np.concatenate(parts))
+
 
 def prepare(images: Any) -> Batch:
     """Choose the signature by the kind of input, and check the values.
@@ -55,6 +74,17 @@ def prepare(images: Any) -> Batch:
     Raises:
         InvalidInput: anything else, an empty batch, NaN, pixels out of range, an unreadable file.
     """
+    try:
+        return _prepare(images)
+    except InvalidInput:
+        raise
+    except Exception as error:  # a caller's own object, or a broken PIL image, may raise anything
+        raise InvalidInput(
+            f"images, a {type(images).__name__}, cannot be read: {shown(error)}"
+        ) from error
+
+
+def _prepare(images: Any) -> Batch:
     if _is_picture(images):
         return _encoded([images])
     if isinstance(images, Sequence) and images and _is_picture(images[0]):

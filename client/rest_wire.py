@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -59,18 +61,18 @@ class RestWire:
         The columnar form (`inputs`): its answers avoid the 40 ms steps that the row form has on
         the real server, which writes them in pieces that wait for delayed acknowledgements.
         """
-        values: Any = (
-            [{"b64": base64.b64encode(data).decode()} for data in batch.values]
-            if isinstance(batch.values, list)
-            else batch.values.tolist()
-        )
-        body = {"signature_name": batch.signature, "inputs": values}
         return _exchange(
             context,
             f"POST {_path(context)}:predict",
-            json.dumps(body, separators=(",", ":")).encode(),
+            b'{"signature_name":"%b","inputs":%b}' % (batch.signature.encode(), _json(batch)),
             lambda answer: _read_prediction(answer, context.version),
         )
+
+    def faster(self, batch: Batch) -> Batch | None:
+        """Pixels as raw bytes, base64, are a third of the text that they are as numbers."""
+        if isinstance(batch.values, list) or batch.values.dtype != np.uint8:
+            return None
+        return Batch("packed", "images", [image.tobytes() for image in batch.values])
 
     def status(self, context: CallContext) -> Exchange[tuple[VersionStatus, ...]]:
         """State of every version the server has seen, newest first."""
@@ -81,17 +83,40 @@ class RestWire:
         return _exchange(context, f"GET {_path(context)}/metadata", b"", _read_metadata)
 
 
-def failure(context: CallContext, status: int, body: bytes) -> CallError:
-    """The error that an HTTP answer other than 200 tells of."""
+def failure(
+    context: CallContext, status: int, headers: Mapping[str, str], body: bytes
+) -> CallError:
+    """The error that an HTTP answer other than 200 tells of; header names in lower case."""
     text = body.decode(errors="replace")
+    kind = ERRORS.get(status, BadResponse)
     try:
         text = json.loads(text)["error"]
     except (ValueError, KeyError, TypeError, RecursionError):
         # Not TensorFlow Serving's JSON: a proxy's page, or another program altogether.
         text = " ".join(text[:200].split())
         if status in {400, 404, 405}:
-            return BadResponse(context, f"HTTP {status} {text}")
-    return ERRORS.get(status, BadResponse)(context, f"HTTP {status} {text}")
+            kind = BadResponse
+    return kind(context, f"HTTP {status} {text}", _retry_after(headers.get("retry-after", "")))
+
+
+def _retry_after(value: str) -> float | None:
+    """RFC 9110, section 10.2.3: seconds, or a date."""
+    try:
+        return max(float(value), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except (ValueError, TypeError):
+        return None
+
+
+def _json(batch: Batch) -> bytes:
+    if isinstance(batch.values, list):
+        encoded = [base64.b64encode(data) for data in batch.values]
+        return b'[{"b64":"' + b'"},{"b64":"'.join(encoded) + b'"}]'
+    # Lists of finite numbers print as JSON, four times faster than json.dumps writes them.
+    return str(batch.values.tolist()).replace(" ", "").encode()
 
 
 def _path(context: CallContext) -> str:

@@ -1,0 +1,168 @@
+"""One call: by which server, with how much time, and whether it is tried again. No I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from client.arguments import Headers, checked_headers
+from client.endpoints import Endpoints
+from client.errors import (
+    BadResponse,
+    CallContext,
+    CallError,
+    DeadlineExceeded,
+    NotFound,
+    Unreachable,
+)
+from client.exchange import Answer, Exchange, Wire
+from client.policy import Budget, Policy
+from client.results import State, VersionStatus
+from client.steps import Call, Hedge, Send, Step, Wait
+from client.target import Target
+
+_FAIR = 1.0  # seconds in which a server can be expected to answer
+_SOON = {State.START, State.LOADING}
+
+
+class Attempt(NamedTuple):
+    """What an `observe` hook is told, before each attempt.
+
+    Attributes:
+        context: what is asked of whom.
+        method: a gRPC method's full path, or an HTTP verb and path.
+        number: 1 for a call's first attempt.
+        headers: sent with the request; a tracer may add its own.
+    """
+
+    context: CallContext
+    method: str
+    number: int
+    headers: Headers
+
+
+Observe = Callable[[Attempt], AbstractContextManager[object]]
+
+
+class Calling:
+    """Makes the calls of one client.
+
+    Args:
+        targets: the servers, which share the calls.
+        wire: the protocol.
+        policy: when a call is tried again.
+        headers: sent with every request.
+        observe: see `Verbs`.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        wire: Wire,
+        policy: Policy,
+        headers: Headers,
+        observe: Observe | None,
+    ) -> None:
+        self._targets, self._wire, self._policy = targets, wire, policy
+        self._headers, self._observe = headers, observe
+        self._endpoints = Endpoints(len(targets))
+        self._budget = Budget(policy)
+
+    def call(
+        self, exchange: Exchange[Answer], deadline: float, attempts: int | None = None
+    ) -> Call[Answer]:
+        """One call, tried again as the policy says."""
+        attempts = self._policy.attempts if attempts is None else attempts
+        waits = self._policy.waits()
+        tried: list[int] = []
+        self._budget.earn()
+        while True:
+            number = self._endpoints.choose(tried)
+            tried.append(number)
+            left = max(deadline - time.monotonic(), 0.001)
+            try:
+                answer: Answer = yield from self._attempt(exchange, tried, left)
+            except CallError as error:
+                error.attempts = len(tried)
+                if len(self._targets) > 1:
+                    error.context = replace(error.context, endpoint=self._targets[number].url)
+                self._credit(number, error, left)
+                left = deadline - time.monotonic()
+                if len(tried) >= attempts or left <= 0:
+                    raise
+                wait = yield from self._wait_before_retry(error, tried, waits, left)
+                # Written so that a wait that is NaN, as a server may ask for, is none, too.
+                if wait is None or not wait < deadline - time.monotonic():
+                    raise
+                if wait:
+                    yield Wait(wait)
+            else:
+                self._endpoints.worked(number)
+                return answer
+
+    def _credit(self, number: int, error: CallError, left: float) -> None:
+        # A caller in a hurry says nothing about the server.
+        had_time = left >= min(self._policy.timeout, _FAIR)
+        if isinstance(error, (Unreachable, BadResponse)) or (
+            isinstance(error, DeadlineExceeded) and had_time
+        ):
+            self._endpoints.failed(number)
+        elif not isinstance(error, DeadlineExceeded):
+            self._endpoints.worked(number)
+
+    def _attempt(self, exchange: Exchange[Answer], tried: list[int], left: float) -> Call[Answer]:
+        if self._observe is None:
+            answer: Answer = yield self._step(exchange, tried, left, self._headers)
+            return answer
+        attempt = Attempt(exchange.context, exchange.method, len(tried), Headers(self._headers))
+        with self._observe(attempt):
+            headers = checked_headers(attempt.headers)
+            answer = yield self._step(exchange, tried, left, headers)
+            return answer
+        raise RuntimeError("what observe returned swallowed the call's error; it must let it pass")
+
+    def _step(
+        self, exchange: Exchange[Any], tried: list[int], left: float, headers: Headers
+    ) -> Step:
+        limit = min(left, self._policy.attempt_timeout or left)
+        send = Send(tried[-1], exchange, limit, headers)
+        delay = self._policy.hedge_after
+        if delay is None or delay >= limit:
+            return send
+        spare = self._endpoints.spare(tried)
+        second = send._replace(endpoint=spare, timeout=limit - delay)
+        return Hedge(send, second, delay, self._budget.spend)
+
+    def _wait_before_retry(
+        self, error: CallError, tried: list[int], waits: Iterator[float], left: float
+    ) -> Call[float | None]:
+        """Seconds to wait before this is tried again; None: it is not."""
+        elsewhere = self._endpoints.has_fresh(tried)
+        if isinstance(error, Unreachable) and elsewhere:
+            return 0.0  # moves load and adds none, so it is not held against the budget
+        may_pass = (
+            error.transient
+            or isinstance(error, DeadlineExceeded)  # only this attempt's: time is left
+            or (isinstance(error, BadResponse) and elsewhere)
+            or (isinstance(error, NotFound) and (yield from self._is_loading(error, tried, left)))
+        )
+        if not (may_pass and self._budget.spend()):
+            return None
+        if error.retry_after is not None:
+            return error.retry_after
+        return 0.0 if elsewhere else next(waits)
+
+    def _is_loading(self, error: NotFound, tried: list[int], left: float) -> Call[bool]:
+        """Whether what was not found is on its way; a server that starts says NOT_FOUND, too."""
+        asked = error.context
+        if asked.signature is None:  # not a prediction
+            return False
+        exchange = self._wire.status(replace(asked, label=None, signature=None))
+        try:
+            statuses: Sequence[VersionStatus] = yield Send(tried[-1], exchange, left, self._headers)
+        except CallError:
+            return False
+        return any(status.state in _SOON for status in statuses)
