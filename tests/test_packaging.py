@@ -18,7 +18,7 @@ def _names(requirements: list[str]) -> set[str]:
 
 
 def test_the_bare_install_is_four_small_packages() -> None:
-    assert _names(PROJECT["dependencies"]) == {"grpcio", "numpy", "protobuf", "urllib3"}
+    assert _names(PROJECT["dependencies"]) == {"grpcio", "h11", "numpy", "protobuf"}
 
 
 def test_everything_is_locked_with_hashes_and_no_index_is_named() -> None:
@@ -30,6 +30,7 @@ def test_everything_is_locked_with_hashes_and_no_index_is_named() -> None:
         asked |= _names(extra)
     assert asked - {"digits-serving"} <= pinned
     assert "://" not in LOCK
+    assert "--find-links" not in LOCK
     assert "index" not in LOCK
 
 

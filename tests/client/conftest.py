@@ -1,99 +1,291 @@
-"""Scripted servers: what a server might say, without one."""
+"""Scripted servers: what a server might say, without one. And the four clients, called alike."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import contextlib
+import json
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import grpc
+import numpy as np
 import pytest
+from tensorflow_serving.apis import predict_pb2
+
+from client import AsyncDigitClient, Classification, DigitClient, Metadata, VersionStatus
+
+Result = TypeVar("Result")
+PACKED_IS_MISSING = b'{"error": "Serving signature name: \\"packed\\" not found in signature def"}'
+
+
+class Awaited:
+    """An `AsyncDigitClient` on an event loop of its own, called as if it were a `DigitClient`."""
+
+    def __init__(self, url: str, **arguments: Any) -> None:
+        self.client = AsyncDigitClient(url, **arguments)
+        self._stop = asyncio.Event()
+        started = threading.Event()
+
+        async def main() -> None:
+            self.loop = asyncio.get_running_loop()
+            started.set()
+            await self._stop.wait()
+
+        self._thread = threading.Thread(target=lambda: asyncio.run(main()))
+        self._thread.start()
+        started.wait()
+
+    def do(self, call: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(call, self.loop).result()
+
+    def classify(self, images: Any, **options: Any) -> Classification:
+        return self.do(self.client.classify(images, **options))
+
+    def status(self, **options: Any) -> tuple[VersionStatus, ...]:
+        return self.do(self.client.status(**options))
+
+    def metadata(self, **options: Any) -> Metadata:
+        return self.do(self.client.metadata(**options))
+
+    def ready(self, **options: Any) -> bool:
+        return self.do(self.client.ready(**options))
+
+    def wait_until_ready(self, **options: Any) -> None:
+        self.do(self.client.wait_until_ready(**options))
+
+    def close(self) -> None:
+        self.do(self.client.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+
+Digits = DigitClient | Awaited
+Shell = Callable[..., Digits]
+
+
+@pytest.fixture(params=[DigitClient, Awaited], ids=["threads", "asyncio"])
+def shell(request: pytest.FixtureRequest) -> Shell:
+    """Makes a client of either kind."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=["grpc", "http"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def server(scheme: str) -> Iterator[Server]:
+    """A scripted server of either protocol."""
+    with (serve_grpc if scheme == "grpc" else serve_http)() as scripted:
+        yield scripted
 
 
 class ScriptedGrpc:
     """Answers every method with `behaviour(method, request bytes, context)`."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = "") -> None:
         self.behaviour: Callable[[str, bytes, grpc.ServicerContext], bytes] = lambda *_: b""
         self.calls: list[tuple[str, bytes]] = []
-        self.port = 0
+        self.headers: list[dict[str, str]] = []
+        self.port, self._url = 0, url
 
     def service(self, details: Any) -> Any:
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
             self.calls.append((details.method, request))
+            self.headers.append(dict(context.invocation_metadata()))
             return self.behaviour(details.method, request, context)
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
     @property
     def url(self) -> str:
-        return f"grpc://127.0.0.1:{self.port}"
+        return self._url or f"grpc://127.0.0.1:{self.port}"
+
+    def say(self, answer: bytes) -> None:
+        self.behaviour = lambda *_: answer
+
+    def see(self, *, pause: Callable[[], object] = lambda: None) -> None:
+        """Answer each image with the digit that is its first pixel."""
+
+        def look(_: str, request: bytes, __: grpc.ServicerContext) -> bytes:
+            pause()
+            tensor = predict_pb2.PredictRequest.FromString(request).inputs["images"]
+            return grpc_prediction(bytes(byte % 10 for byte in tensor.tensor_content[::784]))
+
+        self.behaviour = look
+
+
+def grpc_prediction(digits: bytes) -> bytes:
+    response = predict_pb2.PredictResponse()
+    rows = response.outputs["probabilities"]
+    rows.dtype = 1
+    rows.tensor_shape.dim.add(size=len(digits))
+    rows.tensor_shape.dim.add(size=10)
+    rows.float_val.extend(np.eye(10)[list(digits)].ravel())
+    response.outputs["digits"].dtype = 9
+    response.outputs["digits"].tensor_shape.dim.add(size=len(digits))
+    response.outputs["digits"].int64_val.extend(digits)
+    return bytes(response.SerializeToString())
+
+
+@contextlib.contextmanager
+def serve_grpc(
+    port: int = 0, *, path: str = "", tls: grpc.ServerCredentials = None, threads: int = 20
+) -> Iterator[ScriptedGrpc]:
+    scripted = ScriptedGrpc(f"unix://{path}" if path else "")
+    address = f"unix:{path}" if path else f"127.0.0.1:{port}"
+    sizes = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
+    server = grpc.server(futures.ThreadPoolExecutor(threads), (scripted,), options=sizes)
+    if tls is None:
+        scripted.port = server.add_insecure_port(address)
+    else:
+        scripted.port = server.add_secure_port(address, tls)
+    server.start()
+    try:
+        yield scripted
+    finally:
+        server.stop(None).wait()
 
 
 @pytest.fixture
 def grpc_server() -> Iterator[ScriptedGrpc]:
-    scripted = ScriptedGrpc()
-    server = grpc.server(futures.ThreadPoolExecutor(4), (scripted,))
-    scripted.port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield scripted
-    server.stop(None).wait()
+    with serve_grpc() as scripted:
+        yield scripted
 
 
 class ScriptedHttp:
-    """Answers every request with `status` and `body`, and remembers what it was asked."""
+    """Answers every request with `behaviour(verb and path, body)`, and remembers it."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = "") -> None:
         self.status, self.body = 200, b"{}"
+        self.behaviour: Callable[[str, bytes], tuple[int, bytes]]
+        self.behaviour = lambda *_: (self.status, self.body)
         self.pause = 0.0  # seconds between the bytes of the body
         self.calls: list[tuple[str, str, bytes]] = []
-        self.port = 0
+        self.headers: list[dict[str, str]] = []
+        self.port, self._url = 0, url
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return self._url or f"http://127.0.0.1:{self.port}"
+
+    def say(self, answer: bytes, status: int = 200) -> None:
+        self.body, self.status = answer, status
+
+    def see(self, *, pause: Callable[[], object] = lambda: None) -> None:
+        """Answer each image with the digit that is its first pixel."""
+
+        def look(_: str, request: bytes) -> tuple[int, bytes]:
+            pause()
+            images = json.loads(request)["inputs"]
+            digits = [base64.b64decode(image["b64"])[0] % 10 for image in images]
+            outputs = {"probabilities": np.eye(10)[digits].tolist(), "digits": digits}
+            return 200, json.dumps({"outputs": outputs}).encode()
+
+        self.behaviour = look
 
 
-@pytest.fixture
-def http_server() -> Iterator[ScriptedHttp]:
-    scripted = ScriptedHttp()
+Server = ScriptedGrpc | ScriptedHttp
+
+
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_UNIX:
+            self.socket.bind(self.server_address)
+        else:
+            super().server_bind()
+
+
+@contextlib.contextmanager
+def serve_http(
+    port: int = 0, *, path: str = "", tls: ssl.SSLContext | None = None
+) -> Iterator[ScriptedHttp]:
+    scripted = ScriptedHttp(f"http+unix://{path}" if path else "")
+    open_ones: set[socket.socket] = set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def setup(self) -> None:
+            if tls:
+                self.request = tls.wrap_socket(self.request, server_side=True)
+            open_ones.add(self.request)
+            super().setup()
+
+        def finish(self) -> None:
+            with contextlib.suppress(OSError):
+                super().finish()
+            open_ones.discard(self.request)
+            if tls:
+                self.request.close()
+
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):  # the client gives up
+                super().handle()
+
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             scripted.calls.append((self.command, self.path, body))
-            self.send_response(scripted.status)
-            self.send_header("Content-Length", str(len(scripted.body)))
+            scripted.headers.append({name.lower(): text for name, text in self.headers.items()})
+            status, answer = scripted.behaviour(f"{self.command} {self.path}", body)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             if not scripted.pause:
-                self.wfile.write(scripted.body)
+                self.wfile.write(answer)
                 return
-            with contextlib.suppress(OSError):  # the client gives up
-                for i in range(len(scripted.body)):
-                    self.wfile.write(scripted.body[i : i + 1])
-                    time.sleep(scripted.pause)
+            for i in range(len(answer)):
+                self.wfile.write(answer[i : i + 1])
+                time.sleep(scripted.pause)
 
         do_GET = do_POST = answer  # noqa: N815 (http.server's names)
 
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    scripted.port = server.server_address[1]
+    class Listening(_HttpServer):
+        address_family = socket.AF_UNIX if path else socket.AF_INET
+
+        def handle_error(self, *_: object) -> None:
+            """A handshake that fails is the client's to tell."""
+
+    server = Listening(path or ("127.0.0.1", port), Handler)  # type: ignore[arg-type]
+    scripted.port = 0 if path else server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield scripted
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield scripted
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        for connected in tuple(open_ones):
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def http_server() -> Iterator[ScriptedHttp]:
+    with serve_http() as scripted:
+        yield scripted
 
 
 @pytest.fixture
@@ -103,38 +295,55 @@ def raw_server() -> Iterator[Callable[[bytes | None], int]]:
     Returns its port.
     """
     with contextlib.ExitStack() as stack:
+        yield lambda answer: stack.enter_context(talk(_reply(answer)))
 
-        def start(answer: bytes | None) -> int:
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            held: list[socket.socket] = []
 
-            def run() -> None:
-                with contextlib.suppress(OSError):
-                    while True:
-                        connection, _ = listener.accept()
-                        if answer is None:
-                            held.append(connection)
-                            continue
-                        with connection:
-                            connection.recv(1 << 16)
-                            connection.sendall(answer)
-                            connection.shutdown(socket.SHUT_WR)
-                            while connection.recv(1 << 16):  # unread bytes would reset it
-                                pass
+Talk = Callable[[socket.socket], None]
 
-            thread = threading.Thread(target=run)
-            thread.start()
 
-            def stop() -> None:
-                listener.shutdown(socket.SHUT_RDWR)
-                thread.join()
-                for connection in held:
-                    connection.close()
+def _reply(answer: bytes | None) -> Talk:
+    def talk(connected: socket.socket) -> None:
+        if answer is not None:
+            connected.recv(1 << 16)
+            connected.sendall(answer)
+            connected.shutdown(socket.SHUT_WR)
+        while connected.recv(1 << 16):  # unread bytes would reset it
+            pass
 
-            stack.callback(stop)
-            return int(listener.getsockname()[1])
+    return talk
 
-        yield start
+
+@contextlib.contextmanager
+def talk(with_: Talk) -> Iterator[int]:
+    """A TCP server that does `with_` each connection, and closes it; yields its port."""
+    threads: list[threading.Thread] = []
+    open_ones: list[socket.socket] = []
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+
+    def serve(connected: socket.socket) -> None:
+        with connected, contextlib.suppress(OSError):
+            with_(connected)
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                open_ones.append(listener.accept()[0])
+                threads.append(threading.Thread(target=serve, args=open_ones[-1:]))
+                threads[-1].start()
+
+    accepting = threading.Thread(target=run)
+    accepting.start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+        listener.close()
+        for connected in open_ones:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
 import inspect
 import pickle
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -28,16 +31,42 @@ def test_every_error_is_public() -> None:
 
 
 @pytest.mark.parametrize("kind", [CallError, *CallError.__subclasses__()])
-def test_call_errors_say_what_was_asked_of_whom_and_survive_pickling(kind: type[CallError]) -> None:
+@pytest.mark.parametrize("retry_after", [None, 0.0, 1.5])
+@pytest.mark.parametrize("duplicate", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy,
+                                       copy.deepcopy, lambda e: e])  # fmt: skip
+def test_call_errors_say_what_was_asked_of_whom_and_survive_pickling(
+    kind: type[CallError], retry_after: float | None, duplicate: Callable[[CallError], CallError]
+) -> None:
     context = CallContext("grpc://here:1", "mnist", version=3, signature="encoded")
-    error = kind(context, "the server's words")
-    for copy in (error, pickle.loads(pickle.dumps(error))):
-        assert type(copy) is kind
-        assert (copy.context, copy.server_text) == (context, "the server's words")
-        for part in ("grpc://here:1", "'mnist'", "version 3", "'encoded'", "the server's words"):
-            assert part in str(copy)
+    error = kind(context, "the server's words", retry_after)
+    assert (error.attempts, "attempts" in str(error)) == (1, False)
+    error.attempts = 4
+    error.context = replace(context, endpoint="grpc://there:2", label="a")
+    found = duplicate(error)
+    assert type(found) is kind
+    assert (found.context, found.server_text) == (error.context, "the server's words")
+    assert (found.retry_after, found.attempts) == (retry_after, 4)
+    assert str(found) == str(error)
+    for part in ("at grpc://there:2 after 4 attempts: the server's words", "'mnist'", "version 3",
+                 "'encoded'", "label 'a'", kind.advice):  # fmt: skip
+        assert part in str(found)
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_a_server_without_words_is_told_of(text: str) -> None:
+    assert ": no details" in str(CallError(CallContext("grpc://a", "mnist"), text))
+
+
+def test_only_what_may_pass_by_itself_is_transient() -> None:
+    transient = {kind for kind in CallError.__subclasses__() if kind.transient}
+    assert transient == {errors.Unreachable, errors.Overloaded}
 
 
 def test_public_names_are_sorted_and_exist() -> None:
     assert client.__all__ == sorted(client.__all__)
     assert all(hasattr(client, name) for name in client.__all__)
+
+
+def test_those_that_are_os_errors_have_no_number_of_the_systems() -> None:
+    error = errors.Unreachable(CallContext("grpc://here:1", "mnist"), "gone", 2.0)
+    assert (error.errno, error.strerror, error.filename) == (None, None, None)

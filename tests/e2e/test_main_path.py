@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import subprocess
@@ -89,7 +90,7 @@ def test_status_metadata_ready(digits: DigitClient) -> None:
     metadata = digits.metadata()
     assert (metadata.model, metadata.version) == ("mnist", 1)
     named = {name for name in metadata.signatures if not name.startswith("__")}
-    assert named == {"serving_default", "predict_images", "encoded", "classify"}
+    assert named == {"serving_default", "predict_images", "packed", "encoded", "classify"}
     images = metadata.signatures["serving_default"].inputs["images"]
     assert (images.dtype, images.shape) == ("DT_UINT8", (None, 28, 28))
 
@@ -158,3 +159,18 @@ def test_curl_as_the_documentation_has_it(server: Server, golden: dict[str, NDAr
     assert response.status == 200
     predictions = response.json()["predictions"]
     assert [row["digits"] for row in predictions] == golden["probabilities"][:2].argmax(1).tolist()
+
+
+def test_packed_images_over_rest(server: Server, golden: dict[str, NDArray[Any]]) -> None:
+    packed = [{"b64": base64.b64encode(image.tobytes()).decode()} for image in golden["images"]]
+    url = f"{server.rest_url}/v1/models/mnist:predict"
+
+    def post(images: list[dict[str, str]]) -> urllib3.BaseHTTPResponse:
+        return urllib3.request("POST", url, json={"signature_name": "packed", "inputs": images})
+
+    outputs = post(packed).json()["outputs"]
+    np.testing.assert_allclose(outputs["probabilities"], golden["probabilities"], atol=1e-5)
+    assert outputs["digits"] == golden["probabilities"].argmax(1).tolist()
+    refused = post([packed[0], {"b64": packed[1]["b64"][:-4]}])
+    assert refused.status == 400
+    assert "[image] [1] [has] [783] [bytes, not] [784]" in refused.json()["error"]
