@@ -1,0 +1,313 @@
+"""The client against its peers, each pair by turns in one run, with the limit it is held to.
+
+Against `python -m deploy.local`, or with `SERVING_BINARY` or `SERVING_IMAGE` the real server, on
+the newest version under `models/mnist`. Prints a table in Markdown; exit status 1 if a limit is
+missed. A ratio is the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import requests
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from client import CallContext, DigitClient
+from client.grpc_wire import GrpcWire
+from client.images import prepare
+from deploy.runner import Server, serve
+
+ROUNDS = 9
+SECONDS = 0.5  # for each side of a round
+CALLERS = 32
+LIBRARIES = "import grpc, numpy, google.protobuf"
+CONSTRUCTION = "from client import DigitClient; DigitClient('{url}')"
+# The most memory that this process ever used, in MB. (getrusage would tell its parent's, too.)
+PEAK = "next(int(row.split()[1]) for row in open('/proc/self/status') if row[:5] == 'VmHWM') / 1024"
+MILLION = f"""
+import numpy
+from client import DigitClient
+digits = numpy.random.default_rng(0).integers(0, 256, (1000, 28, 28), numpy.uint8)
+images = (digits[i % 1000] for i in range(1_000_000))
+with DigitClient('{{url}}') as client:
+    for done, _ in enumerate(client.classify_many(images), 1):
+        if done == 10_000:
+            before = {PEAK}
+print({PEAK} - before)
+"""
+Work = Callable[[], int]  # does something, and returns how many images it answered
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table; `ratio` is what the limit speaks of."""
+
+    figure: str
+    ours: str
+    peer: str
+    ratio: float
+    limit: float
+    at_most: bool = False
+
+    @property
+    def holds(self) -> bool:
+        return self.ratio <= self.limit if self.at_most else self.ratio >= self.limit
+
+    def __str__(self) -> str:
+        bound = f"{'≤' if self.at_most else '≥'} {self.limit:g}"
+        verdict = "" if self.holds else " **missed**"
+        return (
+            f"| {self.figure} | {self.ours} | {self.peer} | {self.ratio:.2f} | {bound}{verdict} |"
+        )
+
+
+def main() -> int:
+    """Measure, and tell."""
+    images = np.random.default_rng(0).integers(0, 256, (1_000, 28, 28), np.uint8)
+    print("| figure | ours | peer | ratio | limit |\n| --- | --- | --- | --- | --- |")
+    missed = 0
+    with serve(Path("models/mnist")) as server:
+        for row in _rows(server, images):
+            print(row, flush=True)
+            missed += not row.holds
+    return 1 if missed else 0
+
+
+def _rows(server: Server, images: NDArray[np.uint8]) -> Iterator[Row]:
+    for scheme, url in (("gRPC", server.grpc_url), ("REST", server.rest_url)):
+        yield from _start_up(scheme, url)
+    with DigitClient(server.grpc_url) as digits, _official(server) as official:
+        for size in (32, 256, 1_000):
+            yield _throughput(
+                f"gRPC images/s, {size:,} at once, against a bare channel",
+                partial(_classify, digits, images[:size]),
+                _bare_channel(server, images[:size]),
+                0.9,
+            )
+        for size, limit in ((1, 1.7), (1_000, 3.0)):
+            yield _throughput(
+                f"gRPC images/s, {size:,} at once, against tensorflow-serving-api",
+                partial(_classify, digits, images[:size]),
+                partial(official, images[:size]),
+                limit,
+            )
+        with DigitClient(server.grpc_url, coalesce=True) as together:
+            yield _throughput(
+                f"{CALLERS} threads of one digit each, coalesced, against tensorflow-serving-api",
+                partial(_in_threads, partial(_classify, together), images),
+                partial(_in_threads, official, images),
+                10,
+            )
+            yield _added_latency(together, digits, images[:1])
+    with DigitClient(server.rest_url) as digits:
+        yield _throughput(
+            "REST images/s, 32 at once, against http.client and a body made before",
+            partial(_classify, digits, images[:32]),
+            _http_client(server, images[:32]),
+            0.8,
+        )
+        yield _throughput(
+            "REST images/s, 1,000 at once, against requests and json.dumps of floats",
+            partial(_classify, digits, images),
+            partial(_requests, requests.Session(), server, images / 255),
+            10,
+        )
+    for size in (64, 128, 256, 1_000):
+        yield _step(size, images)
+    grown = float(_python(MILLION.format(url=server.grpc_url)))
+    yield Row(
+        "growth of memory from 10,000 images to 1,000,000, MB", f"{grown:.1f}", "–", grown, 5, True
+    )
+
+
+def _classify(digits: DigitClient, images: NDArray[np.uint8]) -> int:
+    return len(digits.classify(images))
+
+
+def _bare_channel(server: Server, images: NDArray[np.uint8]) -> Work:
+    """A channel that sends bytes made before, and does not look at the answer."""
+    context = CallContext(server.grpc_url, "mnist", signature="serving_default")
+    exchange = GrpcWire().predict(context, prepare(images))
+    channel = grpc.insecure_channel(
+        server.grpc_url.removeprefix("grpc://"), [("grpc.max_receive_message_length", -1)]
+    )
+    call = channel.unary_unary(exchange.method)
+
+    def work() -> int:
+        call(exchange.body, timeout=10)
+        return len(images)
+
+    return work
+
+
+@contextmanager
+def _official(server: Server) -> Iterator[Callable[[NDArray[np.uint8]], int]]:
+    """As TensorFlow Serving's mnist_client.py does it."""
+    address = server.grpc_url.removeprefix("grpc://")
+    with grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)]) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+        def classify(images: NDArray[np.uint8]) -> int:
+            pixels = np.multiply(images.reshape(-1, 784).astype(np.float32), 1.0 / 255.0)
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = "mnist"
+            request.model_spec.signature_name = "predict_images"
+            request.inputs["images"].CopyFrom(tf.make_tensor_proto(pixels, shape=pixels.shape))
+            result = stub.Predict.future(request, 5.0).result()
+            response = np.array(result.outputs["scores"].float_val)
+            return len(np.argmax(response.reshape(-1, 10), axis=1))
+
+        yield classify
+
+
+def _in_threads(classify: Callable[[NDArray[np.uint8]], int], images: NDArray[np.uint8]) -> int:
+    with ThreadPoolExecutor(CALLERS) as pool:
+        return sum(
+            pool.map(
+                lambda caller: sum(
+                    classify(images[i : i + 1]) for i in range(caller, 640, CALLERS)
+                ),
+                range(CALLERS),
+            )
+        )
+
+
+def _http_client(server: Server, images: NDArray[np.uint8]) -> Work:
+    connection = http.client.HTTPConnection(server.rest_url.removeprefix("http://"))
+    body = json.dumps({"instances": images.tolist()}, separators=(",", ":")).encode()
+
+    def work() -> int:
+        connection.request("POST", "/v1/models/mnist:predict", body)
+        return len(json.loads(connection.getresponse().read())["predictions"])
+
+    return work
+
+
+def _requests(session: requests.Session, server: Server, images: NDArray[np.float64]) -> int:
+    body = json.dumps(
+        {"signature_name": "predict_images", "instances": images.reshape(-1, 784).tolist()}
+    )
+    answer = session.post(f"{server.rest_url}/v1/models/mnist:predict", data=body)
+    return len(answer.json()["predictions"])
+
+
+def _throughput(figure: str, ours: Work, peer: Work, limit: float) -> Row:
+    rates = [(_rate(ours), _rate(peer)) for _ in range(ROUNDS + 1)][1:]  # the first warms up
+    medians = [statistics.median(side) for side in zip(*rates, strict=True)]
+    ratio = statistics.median(mine / theirs for mine, theirs in rates)
+    return Row(figure, f"{medians[0]:,.0f}", f"{medians[1]:,.0f}", ratio, limit)
+
+
+def _rate(work: Work) -> float:
+    started, done = time.perf_counter(), 0
+    while (taken := time.perf_counter() - started) < SECONDS:
+        done += work()
+    return done / taken
+
+
+def _added_latency(together: DigitClient, alone: DigitClient, image: NDArray[np.uint8]) -> Row:
+    ours: list[Any] = []
+    peer: list[Any] = []
+    for _ in range(2_000):
+        ours.append(_milliseconds(partial(_classify, together, image)))
+        peer.append(_milliseconds(partial(_classify, alone, image)))
+    added = statistics.median(ours) - statistics.median(peer)
+    return Row(
+        "a lone caller's latency, coalescing against not, ms; the ratio is the difference",
+        f"{statistics.median(ours):.2f}",
+        f"{statistics.median(peer):.2f}",
+        added,
+        0.3,
+        at_most=True,
+    )
+
+
+def _step(size: int, images: NDArray[np.uint8]) -> Row:
+    """The real server's way to write: 16 KiB at a time, with Nagle's algorithm on."""
+    with _libevent(size) as url, DigitClient(url) as digits:
+        taken = statistics.median(
+            _milliseconds(partial(_classify, digits, images[:size])) for _ in range(21)
+        )
+    return Row(
+        f"REST latency, {size:,} at once, from a server that writes as libevent does, ms",
+        f"{taken:.1f}",
+        "–",
+        taken,
+        40,
+        at_most=True,
+    )
+
+
+@contextmanager
+def _libevent(size: int) -> Iterator[str]:
+    outputs = {"probabilities": [[0.1] * 10] * size, "digits": [0] * size}
+    body = json.dumps({"outputs": outputs}, indent=4).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    def run(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as lines:
+            while headers := b"".join(iter(lines.readline, b"\r\n")) if lines.peek(1) else b"":
+                lines.read(int(headers.lower().split(b"content-length:")[1].split()[0]))
+                for start in range(0, len(answer), 1 << 14):
+                    connection.sendall(answer[start : start + (1 << 14)])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=run, args=(listener,), daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _milliseconds(work: Work) -> float:
+    started = time.perf_counter()
+    work()
+    return 1_000 * (time.perf_counter() - started)
+
+
+def _start_up(scheme: str, url: str) -> Iterator[Row]:
+    """Time and memory of a process of its own."""
+    timed = "import time; s = time.perf_counter(); {}; t = time.perf_counter() - s\n"
+    tell = f"print(t, {PEAK})"
+    ours: list[Any] = []
+    peer: list[Any] = []
+    for _ in range(2 * ROUNDS):
+        for code, figures in ((CONSTRUCTION.format(url=url), ours), (LIBRARIES, peer)):
+            figures.append([float(figure) for figure in _python(timed.format(code) + tell).split()])
+    for i, (name, unit) in enumerate((("time", 1_000), ("peak memory", 1))):
+        mine, theirs = ([figures[i] for figures in side] for side in (ours, peer))
+        yield Row(
+            f"{name} of import and construction, {scheme}, {'ms' if i == 0 else 'MB'}, "
+            f"against `{LIBRARIES}`",
+            f"{statistics.median(mine) * unit:.0f}",
+            f"{statistics.median(theirs) * unit:.0f}",
+            statistics.median(a / b for a, b in zip(mine, theirs, strict=True)),
+            1.15,
+            at_most=True,
+        )
+
+
+def _python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
