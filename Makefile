@@ -2,7 +2,7 @@
 PYTHON ?= python3
 bin := .venv/bin
 
-.PHONY: help demo test lint bench bench-export bench-encoded bench-weights figures lock clean
+.PHONY: help demo test lint bench bench-client bench-encoded bench-export bench-weights figures lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,7 +30,11 @@ lint: .venv/installed  ## formatting, lint and types
 
 bench-% figures: export TF_CPP_MIN_LOG_LEVEL = 3
 
-bench: bench-weights bench-encoded bench-export  ## all benchmarks, on the genuine MNIST
+bench: bench-weights bench-encoded bench-client bench-export  ## all benchmarks, on the genuine MNIST
+
+bench-client: .venv/installed  ## the client against its peers; five minutes
+	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
+	@$(bin)/python -m tests.bench.client
 
 bench-export: .venv/installed  ## the recipes against one another; a quarter of an hour
 	@$(bin)/python -m tests.bench.recipes

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from client.arguments import Headers, checked_headers
@@ -52,7 +53,6 @@ class Calling:
 
     Args:
         targets: the servers, which share the calls.
-        wire: the protocol.
         policy: when a call is tried again.
         headers: sent with every request.
         observe: see `Verbs`.
@@ -61,15 +61,25 @@ class Calling:
     def __init__(
         self,
         targets: Sequence[Target],
-        wire: Wire,
         policy: Policy,
         headers: Headers,
         observe: Observe | None,
     ) -> None:
-        self._targets, self._wire, self._policy = targets, wire, policy
+        self._targets, self._policy = targets, policy
         self._headers, self._observe = headers, observe
         self._endpoints = Endpoints(len(targets))
         self._budget = Budget(policy)
+
+    @cached_property
+    def wire(self) -> Wire:
+        """The protocol. Imported at the first call, so that a caller pays only for what it uses."""
+        if self._targets[0].grpc:
+            from client.grpc_wire import GrpcWire
+
+            return GrpcWire()
+        from client.rest_wire import RestWire
+
+        return RestWire()
 
     def call(
         self, exchange: Exchange[Answer], deadline: float, attempts: int | None = None
@@ -160,7 +170,7 @@ class Calling:
         asked = error.context
         if asked.signature is None:  # not a prediction
             return False
-        exchange = self._wire.status(replace(asked, label=None, signature=None))
+        exchange = self.wire.status(replace(asked, label=None, signature=None))
         try:
             statuses: Sequence[VersionStatus] = yield Send(tried[-1], exchange, left, self._headers)
         except CallError:

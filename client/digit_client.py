@@ -289,6 +289,8 @@ def _hedged(hedge: Hedge, home: _Home) -> Any:
             return under_way.pop().result()
         return min(done, key=lambda answer: answer.exception() is not None).result()
     except (CancelledError, RuntimeError) as error:  # the threads were shut down meanwhile
+        if not home.closing.is_set():
+            raise
         raise Unreachable(hedge.first.exchange.context, "this client is closed") from error
 
 

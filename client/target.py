@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from client.arguments import shown
 from client.errors import InvalidInput
@@ -30,8 +29,15 @@ _HOSTS = {
 _SOCKETS = {"unix": True, "grpc+unix": True, "http+unix": False}  # → speaks gRPC
 _DNS = re.compile(r"dns:///([^/?#@]+)")  # the authority, between the slashes, is the DNS server's
 
-_HOST = r"[0-9a-z._:%-]+"  # a name or an address, in lower case as urlsplit gives it
-_EXPECTED = "expected grpc://, grpcs://, http:// or https:// and host[:port], or see client.target"
+_NAME = r"[0-9a-z_-]{1,63}"  # RFC 1035, section 2.3.4, and the underscore of containers' names
+_PLACE = re.compile(
+    rf"(?P<host>{_NAME}(\.{_NAME})*\.?|\[[0-9a-f:.]+(%\w+)?\])(:(?P<port>\d{{0,5}}))?"
+    r"(?P<prefix>/[!-\"$->@-~]*)?",  # printable ASCII but ? and #
+    re.IGNORECASE | re.ASCII,
+)
+_EXPECTED = (
+    "expected grpc://, grpcs://, http:// or https:// and host[:port], or what client.target lists"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ def parse(url: str, tls: Tls | None = None) -> tuple[Target, ...]:
     """
     if not isinstance(url, str):
         raise InvalidInput(f"url is {shown(url)}; {_EXPECTED}")
-    if not url.isprintable():  # urlsplit would drop some of it
+    if not url.isprintable():  # NUL, say, in a UNIX socket's path
         raise InvalidInput(f"url {shown(url)} has unprintable characters; {_EXPECTED}")
     if not isinstance(tls, Tls | None):
         raise InvalidInput(f"tls is a {type(tls).__name__}; expected a Tls")
@@ -87,7 +93,7 @@ def parse(url: str, tls: Tls | None = None) -> tuple[Target, ...]:
     if by_dns:
         scheme, rest = "grpcs" if tls else "grpc", by_dns[1]
     if scheme not in _HOSTS:
-        raise InvalidInput(f"url is {url!r}; {_EXPECTED}")
+        raise InvalidInput(f"url is {shown(url)}; {_EXPECTED}")
     if tls and not _HOSTS[scheme][1]:
         raise InvalidInput(f"url is {url!r}, without TLS, and tls is given; use {scheme}s://")
     hosts, slash, path = rest.partition("/")
@@ -100,21 +106,13 @@ def parse(url: str, tls: Tls | None = None) -> tuple[Target, ...]:
 
 
 def _parse_one(url: str, scheme: str, rest: str, tls: Tls | None) -> Target:
-    try:
-        parts = urlsplit(f"{scheme}://{rest}")
-        port = parts.port
-        host = parts.hostname or ""
-        host.encode("idna")  # as Python's sockets will
-    except ValueError as error:
-        raise InvalidInput(f"url {url!r} cannot be read: {error}; {_EXPECTED}") from None
-    if not re.fullmatch(_HOST, host) or port == 0:
-        raise InvalidInput(f"url is {url!r}; {_EXPECTED}")
     grpc, encrypted, default_port = _HOSTS[scheme]
-    prefix = parts.path.rstrip("/")
-    if "@" in parts.netloc or parts.query or parts.fragment or (grpc and prefix):
-        raise InvalidInput(f"url {url!r} has more than a host and a port; {_EXPECTED}")
-    if re.search(r"[^!-~]", prefix):
-        raise InvalidInput(f"url {url!r} has a path with characters that HTTP does not carry")
+    place = _PLACE.fullmatch(rest)
+    prefix = (place["prefix"] or "").rstrip("/") if place else ""
+    port = int(place["port"] or default_port) if place else 0
+    if not place or not 0 < port < 1 << 16 or (grpc and prefix):
+        raise InvalidInput(f"url is {shown(url)}; {_EXPECTED}")
     secrets = (tls or Tls()) if encrypted else None
-    port = default_port if port is None else port
-    return Target(f"{scheme}://{rest}", grpc, secrets, host, port, prefix)
+    return Target(
+        f"{scheme}://{rest}", grpc, secrets, place["host"].lower().strip("[]"), port, prefix
+    )

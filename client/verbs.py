@@ -34,7 +34,6 @@ from client.errors import (
     ServerFailed,
     Unreachable,
 )
-from client.exchange import Wire
 from client.images import Batch, merged, prepare
 from client.parts import Joiner, Part, Splitter
 from client.policy import Policy
@@ -92,7 +91,6 @@ class Verbs:
         if timeout is not None:
             self.policy = replace(self.policy, timeout=checked_seconds("timeout", timeout))
         self._targets = parse(url, tls)
-        self._wire = _wire(grpc=self._targets[0].grpc)
         all_headers = checked_headers({} if headers is None else headers)
         if api_key is not None:
             all_headers |= checked_headers({"x-api-key": api_key})
@@ -100,7 +98,7 @@ class Verbs:
         self._company = None if coalesce is False else 0.0
         if not isinstance(coalesce, bool):
             self._company = checked_seconds("coalesce", coalesce, zero=True)
-        self._calling = Calling(self._targets, self._wire, self.policy, all_headers, observe)
+        self._calling = Calling(self._targets, self.policy, all_headers, observe)
         # Versions and labels whose model lacks the faster signature → when to look again.
         self._slower: dict[tuple[int | None, str | None], float] = {}
         # Connections, made at the first call, by what they belong to: a process, an event loop.
@@ -171,7 +169,7 @@ class Verbs:
         context, batch, deadline = question.context, question.batch, question.deadline
         which = (context.version, context.label)
         may_be_faster = time.monotonic() >= self._slower.get(which, 0.0)
-        if may_be_faster and (faster := self._wire.faster(batch)):
+        if may_be_faster and (faster := self._calling.wire.faster(batch)):
             try:
                 return (yield from self._predict(context, faster, deadline))
             except Rejected as error:
@@ -183,7 +181,7 @@ class Verbs:
     def _predict(self, context: CallContext, batch: Batch, deadline: float) -> Call[Classification]:
         if context.signature != batch.signature:
             context = replace(context, signature=batch.signature)
-        exchange = self._wire.predict(context, batch)
+        exchange = self._calling.wire.predict(context, batch)
         prediction = yield from self._calling.call(exchange, deadline)
         return classification(context, prediction, len(batch))
 
@@ -229,13 +227,13 @@ class Verbs:
     def _status(
         self, version: int | None, timeout: float | None, attempts: int | None = None
     ) -> Call[tuple[VersionStatus, ...]]:
-        exchange = self._wire.status(self._context(version, None))
+        exchange = self._calling.wire.status(self._context(version, None))
         return (yield from self._calling.call(exchange, self._deadline(timeout), attempts))
 
     def _metadata(
         self, version: int | None, label: str | None, timeout: float | None
     ) -> Call[Metadata]:
-        exchange = self._wire.metadata(self._context(version, label))
+        exchange = self._calling.wire.metadata(self._context(version, label))
         return (yield from self._calling.call(exchange, self._deadline(timeout)))
 
     def _ready(self, version: int | None, timeout: float | None) -> Call[bool]:
@@ -277,14 +275,3 @@ class Verbs:
     def _deadline(self, timeout: float | None) -> float:
         seconds = self.timeout if timeout is None else checked_seconds("timeout", timeout)
         return time.monotonic() + seconds
-
-
-def _wire(*, grpc: bool) -> Wire:
-    # Imported here, so that a caller pays only for the protocol that it uses.
-    if grpc:
-        from client.grpc_wire import GrpcWire
-
-        return GrpcWire()
-    from client.rest_wire import RestWire
-
-    return RestWire()
