@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from typing import Any, Literal, Self, overload
 
 from client.coalescing import MOST, Queue
-from client.errors import CallError, DigitsError, Unreachable
+from client.errors import CallError, DigitsError
 from client.exchange import AsyncTransport
 from client.parts import Part, Splitter
 from client.results import Classification, Metadata, VersionStatus
@@ -202,10 +202,6 @@ class AsyncDigitClient(Verbs):
             self._homes = {**others, loop: home}
             await home.open()
         return home
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise Unreachable(self._context(None, None), "this client is closed")
 
     def _connect(self, target: Target) -> AsyncTransport:
         if target.grpc:

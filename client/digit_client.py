@@ -243,10 +243,6 @@ class DigitClient(Verbs):
             home = self._homes.setdefault(process, _Home(transports))
         return home
 
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise Unreachable(self._context(None, None), "this client is closed")
-
     def _connect(self, target: Target) -> Transport:
         # Imported here, so that a caller pays only for the protocol that it uses.
         if target.grpc:

@@ -272,6 +272,10 @@ class Verbs:
             raise InvalidInput(f"version {version} and label {label!r} given; expected one of them")
         return CallContext(self.url, self.model, version, label, signature)
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Unreachable(self._context(None, None), "this client is closed")
+
     def _deadline(self, timeout: float | None) -> float:
         seconds = self.timeout if timeout is None else checked_seconds("timeout", timeout)
         return time.monotonic() + seconds
