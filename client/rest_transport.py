@@ -56,10 +56,8 @@ class _Rest:
 _FAILURES: tuple[tuple[type[Exception], type[CallError]], ...] = (
     (TimeoutError, DeadlineExceeded),
     (h11.ProtocolError, BadResponse),
-    (
-        Exception,
-        Unreachable,
-    ),  # refused, reset, no trust, no such name, none that can be (ValueError)
+    # Refused, reset, no trust, no such name, or none that can be (which is a ValueError).
+    (Exception, Unreachable),
 )
 
 
