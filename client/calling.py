@@ -94,7 +94,10 @@ class Calling:
             tried.append(number)
             left = max(deadline - time.monotonic(), 0.001)
             try:
-                answer: Answer = yield from self._attempt(exchange, tried, left)
+                if self._observe is None:
+                    answer: Answer = yield self._step(exchange, tried, left, self._headers)
+                else:
+                    answer = yield from self._observed(self._observe, exchange, tried, left)
             except CallError as error:
                 error.attempts = len(tried)
                 if len(self._targets) > 1:
@@ -123,14 +126,13 @@ class Calling:
         elif not isinstance(error, DeadlineExceeded):
             self._endpoints.worked(number)
 
-    def _attempt(self, exchange: Exchange[Answer], tried: list[int], left: float) -> Call[Answer]:
-        if self._observe is None:
-            answer: Answer = yield self._step(exchange, tried, left, self._headers)
-            return answer
+    def _observed(
+        self, observe: Observe, exchange: Exchange[Answer], tried: list[int], left: float
+    ) -> Call[Answer]:
         attempt = Attempt(exchange.context, exchange.method, len(tried), Headers(self._headers))
-        with self._observe(attempt):
+        with observe(attempt):
             headers = checked_headers(attempt.headers)
-            answer = yield self._step(exchange, tried, left, headers)
+            answer: Answer = yield self._step(exchange, tried, left, headers)
             return answer
         raise RuntimeError("what observe returned swallowed the call's error; it must let it pass")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ _DTYPES = {
     17: "DT_UINT16", 18: "DT_COMPLEX128", 19: "DT_HALF", 22: "DT_UINT32", 23: "DT_UINT64",
 }  # fmt: skip
 FLOAT, UINT8, STRING, INT64 = 1, 4, 7, 9
+_INPUTS, _CONTENT = 2, 4  # PredictRequest.inputs, TensorProto.tensor_content
 
 # tensorflow.serving.ModelVersionStatus.State
 STATES = {
@@ -79,14 +81,10 @@ class GrpcWire:
 
     def predict(self, context: CallContext, batch: Batch) -> Exchange[Prediction]:
         """Run one signature on a batch."""
-        request = messages.PredictRequest()
-        _specify(request.model_spec, context)
-        request.model_spec.signature_name = batch.signature
-        _write_tensor(request.inputs[batch.alias], batch.values)
         return _exchange(
             context,
             f"{_PREDICTION_SERVICE}/Predict",
-            request,
+            _predict_request(context, batch),
             messages.PredictResponse,
             _read_prediction,
         )
@@ -98,7 +96,7 @@ class GrpcWire:
         return _exchange(
             context,
             f"{_MODEL_SERVICE}/GetModelStatus",
-            request,
+            request.SerializeToString(),
             messages.StatusResponse,
             lambda response: tuple(
                 VersionStatus(
@@ -117,7 +115,7 @@ class GrpcWire:
         return _exchange(
             context,
             f"{_PREDICTION_SERVICE}/GetModelMetadata",
-            request,
+            request.SerializeToString(),
             messages.MetadataResponse,
             _read_metadata,
         )
@@ -154,17 +152,17 @@ def _retry_after(metadata: Mapping[str, Any]) -> float | None:
 def _exchange(
     context: CallContext,
     method: str,
-    request: Any,
+    body: bytes,
     response_type: Any,
     read: Callable[[Any], Answer],
 ) -> Exchange[Answer]:
-    def decode(body: bytes) -> Answer:
+    def decode(answer: bytes) -> Answer:
         try:
-            return read(response_type.FromString(body))
+            return read(response_type.FromString(answer))
         except (DecodeError, KeyError, ValueError) as error:
             raise BadResponse(context, f"unreadable answer: {error}") from error
 
-    return Exchange(context, method, request.SerializeToString(), decode)
+    return Exchange(context, method, body, decode)
 
 
 def _specify(spec: Any, context: CallContext) -> None:
@@ -175,17 +173,44 @@ def _specify(spec: Any, context: CallContext) -> None:
         spec.version_label = context.label
 
 
-def _write_tensor(tensor: Any, values: NDArray[Any] | list[bytes]) -> None:
+def _predict_request(context: CallContext, batch: Batch) -> bytes:
+    """What protobuf would write, which copies the pixels three times; here it is once."""
+    values = batch.values
     if isinstance(values, list):
-        tensor.dtype = STRING
-        tensor.tensor_shape.dim.add(size=len(values))
-        tensor.string_val.extend(values)
-        return
-    tensor.dtype = UINT8 if values.dtype == np.uint8 else FLOAT
-    for size in values.shape:
+        tensor: list[Any] = [_tensor(STRING, (len(values),), values)]
+    else:
+        dtype = UINT8 if values.dtype == np.uint8 else FLOAT
+        pixels = np.ascontiguousarray(values).data.cast("B")
+        tensor = [_tensor(dtype, values.shape), *_field(_CONTENT, [pixels])]
+    key, value = _field(1, [batch.alias.encode()]), _field(2, tensor)  # of an entry of a map
+    return b"".join([_head(context, batch.signature), *_field(_INPUTS, [*key, *value])])
+
+
+@lru_cache(maxsize=64)
+def _head(context: CallContext, signature: str) -> bytes:
+    request = messages.PredictRequest()
+    _specify(request.model_spec, context)
+    request.model_spec.signature_name = signature
+    head: bytes = request.SerializeToString()
+    return head
+
+
+def _tensor(dtype: int, shape: Sequence[int], strings: Sequence[bytes] = ()) -> bytes:
+    tensor = messages.Tensor(dtype=dtype, string_val=strings)
+    for size in shape:
         tensor.tensor_shape.dim.add(size=size)
-    # Raw little-endian bytes: one copy, where the typed fields cost a Python object per pixel.
-    tensor.tensor_content = values.tobytes()
+    written: bytes = tensor.SerializeToString()
+    return written
+
+
+def _field(number: int, parts: Sequence[Any]) -> list[Any]:
+    """A field of bytes: its tag, its length as a varint, and its parts."""
+    head, length = bytearray([number << 3 | 2]), sum(map(len, parts))
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return [head, *parts]
 
 
 def _read_tensor(tensor: Any) -> NDArray[Any]:

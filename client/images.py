@@ -85,6 +85,8 @@ def prepare(images: Any) -> Batch:
 
 
 def _prepare(images: Any) -> Batch:
+    if isinstance(images, np.ndarray):
+        return _pixels(images)
     if _is_picture(images):
         return _encoded([images])
     if isinstance(images, Sequence) and images and _is_picture(images[0]):

@@ -105,6 +105,7 @@ _classes = _declare()
 
 PredictRequest = _classes["PredictRequest"]
 PredictResponse = _classes["PredictResponse"]
+Tensor = _classes["Tensor"]
 StatusRequest = _classes["StatusRequest"]
 StatusResponse = _classes["StatusResponse"]
 MetadataRequest = _classes["MetadataRequest"]
