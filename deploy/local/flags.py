@@ -47,20 +47,22 @@ class Flags:
     rest_api_enable_cors_support: bool = _flag(False, "send CORS headers")
     grpc_channel_arguments: str = _flag("", "comma-separated key=value for the gRPC server")
     grpc_max_threads: int = _flag(4 * _CPUS, "threads that answer gRPC requests", least=1)
-    enable_grpc_healthcheck_service: bool = _flag(False, "health service", acts=False)
+    enable_grpc_healthcheck_service: bool = _flag(False, "health service")
     enable_profiler: bool = _flag(True, "profiler service", acts=False)
     enable_serialization_as_tensor_content: bool = _flag(
         False, "answer gRPC with tensor_content instead of typed fields"
     )
-    ssl_config_file: str = _flag("", "TLS for gRPC: refused, not supported here")
+    ssl_config_file: str = _flag("", "text SSLConfig: TLS for gRPC")
     use_alts_credentials: bool = _flag(False, "ALTS for gRPC: refused, not supported here")
-    monitoring_config_file: str = _flag("", "Prometheus metrics", acts=False)
+    monitoring_config_file: str = _flag("", "text MonitoringConfig: Prometheus metrics")
     version: bool = _flag(False, "print versions and exit")
     # Models
     model_name: str = _flag("default", "name of the one model; not with model_config_file")
     model_base_path: str = _flag("", "absolute folder that holds the version folders")
     model_config_file: str = _flag("", "text ModelServerConfig with several models")
-    model_config_file_poll_wait_seconds: int = _flag(0, "re-read the config file", acts=False)
+    model_config_file_poll_wait_seconds: int = _flag(
+        0, "seconds between readings of the config file; 0: read once"
+    )
     file_system_poll_wait_seconds: int = _flag(
         1, "seconds between looks for versions; 0: look once; negative: never"
     )
@@ -84,16 +86,20 @@ class Flags:
     num_tflite_interpreters_per_pool: int = _flag(1, "TensorFlow Lite", acts=False)
     platform_config_file: str = _flag("", "platform configuration", acts=False)
     # Batching
-    enable_batching: bool = _flag(False, "batch requests", acts=False)
-    batching_parameters_file: str = _flag("", "text BatchingParameters", acts=False)
-    enable_per_model_batching_parameters: bool = _flag(False, "batch per model", acts=False)
+    enable_batching: bool = _flag(False, "merge runs that come at the same time")
+    batching_parameters_file: str = _flag("", "text BatchingParameters")
+    enable_per_model_batching_parameters: bool = _flag(
+        False, "read the parameters from batching_params.pbtxt in the version's folder"
+    )
     # Compute
     tensorflow_session_parallelism: int = _flag(
         0, "intra- and inter-op threads; 0: automatic", least=0
     )
     tensorflow_intra_op_parallelism: int = _flag(0, "threads within one operation", least=0)
     tensorflow_inter_op_parallelism: int = _flag(0, "operations at a time", least=0)
-    tensorflow_session_config_file: str = _flag("", "text ConfigProto", acts=False)
+    tensorflow_session_config_file: str = _flag(
+        "", "text ConfigProto; its thread counts and GPU memory fraction are not used"
+    )
     per_process_gpu_memory_fraction: float = _flag(0.0, "part of the GPU's memory to take")
     thread_pool_factory_config_file: str = _flag("", "custom thread pools", acts=False)
     xla_cpu_compilation_enabled: bool = _flag(False, "XLA", acts=False)

@@ -2,24 +2,35 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
+from grpc_health.v1 import health as health_check
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
     predict_pb2,
+    regression_pb2,
 )
 
-from deploy.local.errors import Code, ServingError
+from deploy.local import metrics, reflection, text_files
+from deploy.local.errors import Code, ServingError, invalid
 from deploy.local.handlers import Handlers
 
 _MESSAGE_LIMIT = 1024
+_COUNTED = ("Predict", "Classify", "Regress")
+_UNCOUNTED = contextlib.nullcontext()
 _CODES = {status.value[0]: status for status in grpc.StatusCode}
 
 _log = logging.getLogger(__name__)
@@ -30,6 +41,9 @@ def methods(handlers: Handlers) -> dict[str, dict[str, tuple[Any, Callable[..., 
     return {
         "tensorflow.serving.PredictionService": {
             "Predict": (predict_pb2.PredictRequest, handlers.predict),
+            "Classify": (classification_pb2.ClassificationRequest, handlers.classify),
+            "Regress": (regression_pb2.RegressionRequest, handlers.regress),
+            "MultiInference": (inference_pb2.MultiInferenceRequest, handlers.multi_inference),
             "GetModelMetadata": (
                 get_model_metadata_pb2.GetModelMetadataRequest,
                 handlers.metadata,
@@ -37,12 +51,20 @@ def methods(handlers: Handlers) -> dict[str, dict[str, tuple[Any, Callable[..., 
         },
         "tensorflow.serving.ModelService": {
             "GetModelStatus": (get_model_status_pb2.GetModelStatusRequest, handlers.status),
+            "HandleReloadConfigRequest": (
+                model_management_pb2.ReloadConfigRequest,
+                handlers.reload,
+            ),
         },
     }
 
 
-def make_server(
-    handlers: Handlers, threads: int, channel_arguments: list[tuple[str, Any]]
+async def make_server(
+    handlers: Handlers,
+    threads: int,
+    channel_arguments: list[tuple[str, Any]],
+    *,
+    health: bool = False,
 ) -> grpc.aio.Server:
     """A server without ports yet, answering `methods` in a pool of so many threads."""
     server = grpc.aio.server(
@@ -56,15 +78,50 @@ def make_server(
     )
     pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc")
     for service, table in methods(handlers).items():
-        rpcs = {name: _rpc(pool, *row) for name, row in table.items()}
+        rpcs = {name: _rpc(pool, name, *row) for name, row in table.items()}
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, rpcs)])
+    if health:
+        await _add_health(server)
+    types = {
+        service: {name: row[0] for name, row in table.items()}
+        for service, table in methods(handlers).items()
+    }
+    reflection.add(server, types, [health_pb2.DESCRIPTOR] if health else [])
     return server
 
 
+async def _add_health(server: grpc.aio.Server) -> None:
+    """The health service, which says SERVING for ever, as the real server's does."""
+    servicer = health_check.aio.HealthServicer()
+    for name in ("", "ModelService", "PredictionService"):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+
+
+def credentials(path: Path) -> grpc.ServerCredentials:
+    """What an SSLConfig file says.
+
+    Raises:
+        ServingError: the file cannot be read, or wants client certificates without a CA.
+    """
+    config = text_files.read(path, text_files.SSLConfig())
+    if config.client_verify and not config.custom_ca:
+        raise invalid(f"{path}: client_verify needs custom_ca")
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        config.custom_ca.encode() or None,
+        config.client_verify,
+    )
+
+
 def _rpc(
-    pool: concurrent.futures.Executor, request_type: Any, handler: Callable[..., Any]
+    pool: concurrent.futures.Executor,
+    name: str,
+    request_type: Any,
+    handler: Callable[..., Any],
 ) -> grpc.RpcMethodHandler:
     """Messages are read and written in the pool too, so that large ones hold nobody up."""
+    counted = name in _COUNTED
 
     def work(body: bytes, deadline: float | None) -> bytes:
         try:
@@ -73,7 +130,8 @@ def _rpc(
             raise ServingError(Code.INTERNAL, "Unable to parse the request message.") from None
         # A deadline that has passed already must not look like none.
         timeout_ms = max(1, int((deadline - time.monotonic()) * 1000)) if deadline else 0
-        answer: bytes = handler(request, timeout_ms).SerializeToString()
+        with metrics.request(request.model_spec.name, name, "GRPC") if counted else _UNCOUNTED:
+            answer: bytes = handler(request, timeout_ms).SerializeToString()
         return answer
 
     async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:

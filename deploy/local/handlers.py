@@ -1,28 +1,30 @@
 """What the server answers, whichever way it was asked.
 
-Each RPC is a method from request message to response message. `predict` below them works
-on arrays and serves the gRPC face, the REST face and warm-up alike.
+Each RPC is a method from request message to response message. What they run, `prediction`
+and `inference`, serves the REST face and warm-up as well.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
     model_pb2,
     predict_pb2,
+    regression_pb2,
 )
 
-from deploy.local import tensors
+from deploy.local import examples, inference, model_config, tensors
+from deploy.local.classification import CLASSIFY, KINDS, REGRESS, Kind
 from deploy.local.errors import Code, ServingError, invalid
 from deploy.local.manager import ModelManager
-from deploy.local.servable import Servable
-from deploy.local.tensors import Array
+from deploy.local.prediction import predict
+from deploy.local.servable import DEFAULT_SIGNATURE
 
-DEFAULT_SIGNATURE = "serving_default"
 SIGNATURE_DEF = "signature_def"
-_METHODS = tuple(f"tensorflow/serving/{name}" for name in ("predict", "classify", "regress"))
 
 
 class Handlers:
@@ -62,11 +64,74 @@ class Handlers:
             )
             version = servable.version
         response = predict_pb2.PredictResponse()
-        response.model_spec.name = spec.name
-        response.model_spec.version.value = version
-        response.model_spec.signature_name = spec.signature_name or DEFAULT_SIGNATURE
+        _answer_spec(response.model_spec, spec, version)
         for alias, array in outputs.items():
             tensors.encode(array, response.outputs[alias], as_content=self._as_content)
+        return response
+
+    def classify(
+        self, request: classification_pb2.ClassificationRequest, timeout_ms: int = 0
+    ) -> classification_pb2.ClassificationResponse:
+        """Classify.
+
+        Raises:
+            ServingError: by the rules of PredictionService.
+        """
+        response = classification_pb2.ClassificationResponse()
+        self._infer(CLASSIFY, request, response, timeout_ms)
+        return response
+
+    def regress(
+        self, request: regression_pb2.RegressionRequest, timeout_ms: int = 0
+    ) -> regression_pb2.RegressionResponse:
+        """Regress.
+
+        Raises:
+            ServingError: by the rules of PredictionService.
+        """
+        response = regression_pb2.RegressionResponse()
+        self._infer(REGRESS, request, response, timeout_ms)
+        return response
+
+    def _infer(self, kind: Kind, request: Any, response: Any, timeout_ms: int) -> None:
+        spec = _spec(request)
+        with self.models.borrow(spec) as servable:
+            result = inference.run(
+                servable,
+                kind,
+                spec.signature_name,
+                examples.from_message(request.input),
+                timeout_ms=timeout_ms,
+                check_method=self.check_method,
+            )
+            _answer_spec(response.model_spec, spec, servable.version)
+        kind.fill(result, response.result)
+
+    def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest, timeout_ms: int = 0
+    ) -> inference_pb2.MultiInferenceResponse:
+        """MultiInference; the first task says which version answers all of them.
+
+        Raises:
+            ServingError: by the rules of PredictionService.
+        """
+        response = inference_pb2.MultiInferenceResponse()
+        spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+        with self.models.borrow(spec) as servable:
+            results = inference.run_tasks(
+                servable,
+                request.tasks,
+                examples.from_message(request.input),
+                timeout_ms=timeout_ms,
+                check_method=self.check_method,
+            )
+            version = servable.version
+        for task, result in zip(request.tasks, results, strict=True):
+            kind, row = KINDS[task.method_name], response.results.add()
+            _answer_spec(row.model_spec, task.model_spec, version)
+            message = getattr(row, f"{kind.noun}_result")
+            message.SetInParent()
+            kind.fill(result, message)
         return response
 
     def metadata(
@@ -118,6 +183,27 @@ class Handlers:
                 entry.status.error_message = error.message
         return response
 
+    def reload(
+        self, request: model_management_pb2.ReloadConfigRequest, timeout_ms: int = 0
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """HandleReloadConfigRequest; waits for models that are new, not for new versions.
+
+        Raises:
+            ServingError: the configuration is refused, or a new model does not load.
+        """
+        if not request.config.HasField("model_config_list"):
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only"
+                " ModelConfigList is currently supported"
+            )
+        self.models.wait(self.models.apply(request.config), timeout_ms / 1000 or None)
+        model_config.check_logging(request.config.model_config_list.config)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        for name in request.metric_names:
+            response.metric.add(name=name, int64_value_increase=0)
+        return response
+
 
 def _spec(request: Any) -> model_pb2.ModelSpec:
     if not request.HasField("model_spec"):
@@ -125,100 +211,8 @@ def _spec(request: Any) -> model_pb2.ModelSpec:
     return request.model_spec
 
 
-def _names(names: Iterable[str]) -> str:
-    return ",".join(sorted(names))
-
-
-def as_given(array: Array, _name: str) -> Array:
-    """For callers of `predict` whose inputs are arrays already."""
-    return array
-
-
-def predict(
-    servable: Servable,
-    signature_name: str,
-    inputs: Mapping[str, Any],
-    decode: Callable[[Any, str], Array],
-    output_filter: Sequence[str] = (),
-    *,
-    timeout_ms: int = 0,
-    check_method: bool = False,
-) -> dict[str, Array]:
-    """Run one signature.
-
-    Args:
-        servable: the version to run.
-        signature_name: the signature; empty means `serving_default`.
-        inputs: tensors by alias, in a form that `decode` turns into arrays.
-        decode: called with a tensor and its alias.
-        output_filter: aliases wanted; none means all.
-        timeout_ms: bound of the run; 0: none.
-        check_method: refuse a signature whose method name is unknown.
-
-    Returns:
-        Arrays by output alias.
-
-    Raises:
-        ServingError: the server's code and text for the first check that fails.
-    """
-    signature = servable.signatures.get(signature_name or DEFAULT_SIGNATURE)
-    if signature is None:
-        name = signature_name or DEFAULT_SIGNATURE
-        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-    if check_method and signature.method_name not in _METHODS:
-        raise ServingError(
-            Code.INTERNAL,
-            "Expected prediction signature method_name to be one of"
-            f" {{{', '.join(_METHODS)}}}. Was: {signature.method_name}",
-        )
-    feeds = _feeds(signature, inputs, decode)
-    aliases = _fetched_aliases(signature, output_filter)
-    names = [signature.outputs[alias].name for alias in aliases]
-    return dict(zip(aliases, servable.run(feeds, names, timeout_ms), strict=True))
-
-
-def _feeds(
-    signature: Any, inputs: Mapping[str, Any], decode: Callable[[Any, str], Array]
-) -> dict[str, Array]:
-    """Arrays by tensor name, one for each of the signature's inputs."""
-    sent, expected = set(inputs), set(signature.inputs)
-    if len(sent) > len(expected) or (len(sent) < len(expected) and not signature.defaults):
-        raise invalid(
-            f"input size does not match signature: {len(sent)}!={len(expected)}"
-            f" len({{{_names(sent)}}}) != len({{{_names(expected)}}})."
-            f" Sent extra: {{{_names(sent - expected)}}}."
-            f" Missing but required: {{{_names(expected - sent - set(signature.defaults))}}}."
-        )
-    feeds = {}
-    for alias in sorted(expected):
-        tensor = signature.inputs[alias].name
-        if alias in sent:
-            feeds[tensor] = decode(inputs[alias], alias)
-        elif alias in signature.defaults:
-            feeds[tensor] = tensors.decode(signature.defaults[alias], alias)
-        else:
-            raise invalid(
-                f"Signature input alias: {alias}(feed name: {tensor}) not found in request and no"
-                f" default value provided. Inputs expected to be in the request {{{_names(sent)}}},"
-                f" or default input alias set: {_names(signature.defaults)}"
-            )
-    if sent - expected:
-        raise invalid(
-            f"Inputs contains invalid name. Used request inputs: {_names(sent & expected)},"
-            f" request input: {_names(sent)}"
-        )
-    return feeds
-
-
-def _fetched_aliases(signature: Any, output_filter: Sequence[str]) -> list[str]:
-    aliases: list[str] = []
-    for alias in output_filter:
-        if alias not in signature.outputs:
-            raise invalid(
-                f"output tensor alias not found in signature: {alias} Outputs expected to be in"
-                f" the set {{{_names(signature.outputs)}}}."
-            )
-        if alias in aliases:
-            raise invalid(f"duplicate output tensor alias: {alias}")
-        aliases.append(alias)
-    return aliases or sorted(signature.outputs)
+def _answer_spec(answer: model_pb2.ModelSpec, asked: model_pb2.ModelSpec, version: int) -> None:
+    """Say who answered: the version always, the label never."""
+    answer.name = asked.name
+    answer.version.value = version
+    answer.signature_name = asked.signature_name or DEFAULT_SIGNATURE

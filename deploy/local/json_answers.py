@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from deploy.local import json_text
+from deploy.local.classification import Classes, Result
 from deploy.local.errors import invalid
 from deploy.local.json_text import Members
 from deploy.local.tensors import DTYPES, Array, dtype_of
@@ -44,6 +45,18 @@ def write_predict(outputs: Mapping[str, Array], *, by_row: bool) -> bytes:
         text = "".join(json_text.layout(rows, flat=True, level=1)).removesuffix("]")
     closing = "\n    ]" if rows else "]"
     return _encode(['{\n    "predictions": ', text, closing, "\n}"])
+
+
+def write_results(result: Result) -> bytes:
+    """The body of a classify or regress answer."""
+    if isinstance(result, Classes):
+        labels = [_string("", label) for label in result.labels.ravel().tolist()]
+        pairs = map(list, zip(labels, json_text.floats(result.scores), strict=True))
+        rows = _nest(list(pairs), result.scores.shape)
+        text = "".join(json_text.layout(rows, flat=True, level=1)).removesuffix("]") + "\n    ]"
+    else:
+        text = "".join(json_text.layout(json_text.floats(result), flat=True, level=1))
+    return _encode(['{\n    "results": ', text, "\n}"])
 
 
 def write_error(message: str) -> bytes:

@@ -154,7 +154,7 @@ def _from_leaves(leaves: list[Any], dtype: int) -> Array:
     if dtype == types_pb2.DT_STRING:
         strings = np.empty(len(leaves), object)
         for index, leaf in enumerate(leaves):
-            strings[index] = leaf.encode() if isinstance(leaf, str) else _unbase64(leaf)
+            strings[index] = leaf.encode() if isinstance(leaf, str) else unbase64(leaf)
         return strings
     if wanted.kind == "f":
         with np.errstate(over="ignore"):
@@ -189,20 +189,26 @@ def _find_fault(value: Any, level: int, shape: tuple[int, ...], dtype: int) -> N
             f" Expected at level: {rank}"
         )
     if type(value) is Members and dtype == types_pb2.DT_STRING:
-        _unbase64(value)
+        unbase64(value)
     elif dtype not in _ACCEPTS and type(value) is not Members:
         raise ServingError(
             Code.UNIMPLEMENTED,
             f"Conversion of JSON Value: {dump(value)} to type: {DTYPES[dtype].name}",
         )
     elif not _acceptable([value], dtype):
-        kind = _TYPE_NAMES[type(value)] or str(value)
         raise invalid(
-            f"JSON Value: {dump(value)} Type: {kind} is not of expected type: {DTYPES[dtype].name}"
+            f"JSON Value: {dump(value)} Type: {type_name(value)} is not of expected type:"
+            f" {DTYPES[dtype].name}"
         )
 
 
-def _is_base64(value: Any) -> bool:
+def type_name(value: Any) -> str:
+    """The JSON type of a parsed value as messages call it."""
+    return _TYPE_NAMES[type(value)] or str(value)
+
+
+def is_base64(value: Any) -> bool:
+    """Whether a parsed value is `{"b64": text}` and nothing else."""
     return (
         type(value) is Members
         and len(value) == 1
@@ -211,9 +217,9 @@ def _is_base64(value: Any) -> bool:
     )
 
 
-def _unbase64(value: Members) -> bytes:
+def unbase64(value: Members) -> bytes:
     """The bytes of `{"b64": text}`; padding may lack and white space is skipped."""
-    if not _is_base64(value):
+    if not is_base64(value):
         raise invalid(f"JSON Value: {dump(value)} not formatted correctly for base64 data")
     text = "".join(value[0][1].split())
     data = text.rstrip("=")
@@ -280,19 +286,28 @@ def read_predict(body: bytes) -> PredictBody:
         ServingError: INVALID_ARGUMENT with the server's text.
     """
     document = parse(body)
-    name = ""
-    if "signature_name" in document.names():
-        name = document.get("signature_name")
-        if not isinstance(name, str):
-            raise invalid(
-                f"JSON Value: {dump(document)} not formatted correctly."
-                " 'signature_name' key must be a string value."
-            )
-    return PredictBody(name, document)
+    return PredictBody(signature_name(document), document)
+
+
+def signature_name(document: Members) -> str:
+    """The signature that a body asks for; empty when it names none.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT if the name is no string.
+    """
+    if "signature_name" not in document.names():
+        return ""
+    name = document.get("signature_name")
+    if not isinstance(name, str):
+        raise invalid(
+            f"JSON Value: {dump(document)} not formatted correctly."
+            " 'signature_name' key must be a string value."
+        )
+    return name
 
 
 def _from_columns(value: Any, infos: Mapping[str, Any]) -> dict[str, Array]:
-    if type(value) is not Members or _is_base64(value):
+    if type(value) is not Members or is_base64(value):
         if len(infos) > 1:
             raise invalid(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors"
@@ -308,7 +323,7 @@ def _from_columns(value: Any, infos: Mapping[str, Any]) -> dict[str, Array]:
 
 
 def _is_named(row: Any) -> bool:
-    return type(row) is Members and not _is_base64(row)
+    return type(row) is Members and not is_base64(row)
 
 
 def _from_rows(rows: list[Any], infos: Mapping[str, Any]) -> dict[str, Array]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tensorflow_serving.apis import model_pb2
-from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from deploy.local import model_config
 from deploy.local.errors import Code, ServingError, invalid
@@ -88,6 +88,7 @@ class ModelManager:
         self._free_labels = free_labels
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+        self._config = ModelServerConfig()
         self._models: dict[str, ModelConfig] = {}
         self._labels: dict[str, dict[str, int]] = {}
         self._wanted: dict[str, set[int]] = {}
@@ -99,22 +100,45 @@ class ModelManager:
 
     # Configuration
 
-    def apply(self, models: Iterable[ModelConfig]) -> None:
+    def apply(self, config: ModelServerConfig) -> set[str]:
         """Serve these models, and only these, from the next look at the disk on.
 
+        Returns:
+            The names of those that were not served before, for `wait`.
+
         Raises:
-            ServingError: the list is refused and nothing has changed.
+            ServingError: the configuration is refused and the same models go on being served.
         """
-        models = list(models)
-        model_config.check(models)
+        models = config.model_config_list.config
+        listed = config.HasField("model_config_list")
         with self._lock:
+            if self._config.HasField("model_config_list") and not listed:
+                raise ServingError(
+                    Code.FAILED_PRECONDITION,
+                    "Cannot transition to requested config. It is only legal to transition from"
+                    " one ModelConfigList to another.",
+                )
+            if not listed:
+                return set()
+            model_config.check_names(models)
+            model_config.check_platforms_kept(self._config.model_config_list.config, models)
+            # Also if it is refused below: the next one is compared with what was asked for last.
+            self._config = config
             self._check_labels(models)
             self._labels = {model.name: dict(model.version_labels) for model in models}
-            for name in self._models.keys() - {model.name for model in models}:
+            model_config.check_platforms(models)
+            before, self._models = self._models, {model.name: model for model in models}
+            for name in self._models:
+                _log.info(" (Re-)adding model: %s", name)
+            for name in before.keys() - self._models.keys():
                 self._wanted[name] = set()
-            self._models = {model.name: model for model in models}
+            new = self._models.keys() - before.keys()
+            for name in new:
+                self._first_reached.pop(name, None)
+            self._changed.notify_all()
+            return new
 
-    def _check_labels(self, models: list[ModelConfig]) -> None:
+    def _check_labels(self, models: Iterable[ModelConfig]) -> None:
         for model in models:
             for label, number in sorted(model.version_labels.items()):
                 assigned = self._labels.get(model.name, {}).get(label, number)
@@ -133,27 +157,32 @@ class ModelManager:
         """Begin to look for versions and to load them."""
         self._thread.start()
 
-    def wait_for_first_load(self) -> None:
-        """Return when every model has a version that is AVAILABLE or ended, or after `stop`.
+    def wait(self, names: Iterable[str], seconds: float | None = None) -> None:
+        """Return when each model has a version that is AVAILABLE or ended; or after `stop`.
+
+        A model that is no longer configured is not waited for.
 
         Raises:
-            ServingError: UNKNOWN, naming the models whose first version failed.
+            ServingError: UNKNOWN, naming the models whose first version failed;
+                DEADLINE_EXCEEDED after so many seconds.
         """
+        awaited = set(names)
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._stopping or self._models.keys() <= self._first_reached.keys()
-            )
-            self._initial = False
-            failed = [
-                f"{{{version} due to error: {version.error}}}, "
-                for version in self._first_reached.values()
-                if version.error
-            ]
+            if not self._changed.wait_for(
+                lambda: (
+                    self._stopping or not awaited & self._models.keys() - self._first_reached.keys()
+                ),
+                seconds,
+            ):
+                raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
+            known = sorted(awaited & self._first_reached.keys())
+            reached = [self._first_reached[name] for name in known]
+            noun = "servable(s)" if self._initial else "model(s)"
+            self._initial = not self._config.HasField("model_config_list")
+        failed = [f"{{{each} due to error: {each.error}}}, " for each in reached if each.error]
         if failed:
-            raise ServingError(
-                Code.UNKNOWN,
-                f"{len(failed)} servable(s) did not become available: {{{''.join(failed)}}}",
-            )
+            what = f"{len(failed)} {noun} did not become available"
+            raise ServingError(Code.UNKNOWN, f"{what}: {{{''.join(failed)}}}")
 
     def stop(self) -> None:
         """End the thread; what is loaded stays loaded."""
@@ -208,6 +237,11 @@ class ModelManager:
             known = versions.get(number)
             if known is None or (known.state is State.END and not known.error):
                 versions[number] = Version(name, number, folders[number])
+        # A model that is configured again may bring nothing new to wait for.
+        settled = [versions[number] for number in sorted(wanted)]
+        if settled and all(each.state is State.AVAILABLE or each.error for each in settled):
+            self._first_reached.setdefault(name, settled[-1])
+            self._changed.notify_all()
 
     # What to do about it
 

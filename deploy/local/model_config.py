@@ -1,17 +1,17 @@
 """Which models to serve, and which of their versions: ModelServerConfig, read and checked."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
-from deploy.local.errors import Code, ServingError, from_os, invalid
+from deploy.local import text_files
+from deploy.local.errors import Code, ServingError, invalid
 from deploy.local.flags import Flags
 
 PLATFORM = "tensorflow"
-_OLD_TYPES = {1: PLATFORM, 2: "other"}
+_OLD_TENSORFLOW = 1
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FILE_SCHEME = "file://"
 
@@ -36,18 +36,7 @@ def read(flags: Flags) -> ModelServerConfig:
 
 
 def _read_file(path: Path) -> ModelServerConfig:
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise from_os(error) from None
-    if not text:
-        # The real server maps the file into memory, which an empty one does not allow.
-        raise invalid(f"{path}; Invalid argument")
-    try:
-        config = ModelServerConfig()
-        text_format.Parse(text, config)
-    except (text_format.ParseError, UnicodeDecodeError):
-        raise invalid(f"Invalid protobuf file: '{path}'") from None
+    config = text_files.read(path, ModelServerConfig())
     if config.HasField("custom_model_config"):
         raise ServingError(
             Code.UNIMPLEMENTED, "ModelServer does not yet support custom model config."
@@ -55,13 +44,12 @@ def _read_file(path: Path) -> ModelServerConfig:
     return config
 
 
-def check(models: Iterable[ModelConfig]) -> None:
-    """Refuse a list of models that the real server refuses.
+def check_names(models: Sequence[ModelConfig]) -> None:
+    """Refuse a list that names a model twice or gives a relative path.
 
     Raises:
         ServingError: INVALID_ARGUMENT for the first fault.
     """
-    models = list(models)
     names = set()
     for model in models:
         if model.name in names:
@@ -73,20 +61,52 @@ def check(models: Iterable[ModelConfig]) -> None:
                 f"Expected model {model.name} to have an absolute path or URI;"
                 f" got base_path()={model.base_path}"
             )
+
+
+def check_platforms_kept(old: Iterable[ModelConfig], new: Iterable[ModelConfig]) -> None:
+    """Refuse another platform for a model that was listed before.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT for the first fault.
+    """
+    before = {model.name: _platform(model) for model in old}
+    for model in new:
+        if model.name in before and _platform(model) != before[model.name]:
+            raise invalid(
+                f"Illegal to change a model's platform. For model {model.name} platform was"
+                f" {before[model.name]} and new platform requested is {_platform(model)}"
+            )
+
+
+def check_platforms(models: Iterable[ModelConfig]) -> None:
+    """Refuse every platform but TensorFlow.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT for the first fault.
+    """
     for model in models:
-        _check_platform(model)
-        if model.HasField("logging_config"):
-            raise invalid("No request-logger-creator provided.")
+        if _platform(model) != PLATFORM:
+            raise invalid(f"Model {model.name} requests unsupported platform {_platform(model)}")
 
 
-def _check_platform(model: ModelConfig) -> None:
+def check_logging(models: Iterable[ModelConfig]) -> None:
+    """Refuse request logging, which the real server does after it has loaded the models.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT.
+    """
+    if any(model.HasField("logging_config") for model in models):
+        raise invalid("No request-logger-creator provided.")
+
+
+def _platform(model: ModelConfig) -> str:
     old, new = "ModelServerConfig::model_type (deprecated)", "ModelServerConfig::model_platform"
     if bool(model.model_type) == bool(model.model_platform):
         what = f"both {old} and {new}" if model.model_type else f"neither {old} nor {new}"
         raise invalid(f"Illegal setting {what}, model name is {model.name}")
-    platform = model.model_platform or _OLD_TYPES[model.model_type]
-    if platform != PLATFORM:
-        raise invalid(f"Model {model.name} requests unsupported platform {platform}")
+    if model.model_type not in (0, _OLD_TENSORFLOW):
+        raise invalid(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
+    return model.model_platform or PLATFORM
 
 
 def base_path(model: ModelConfig) -> Path:

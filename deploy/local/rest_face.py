@@ -19,15 +19,19 @@ from tensorflow_serving.apis import (
     model_pb2,
 )
 
-from deploy.local import json_answers, json_requests
-from deploy.local.errors import HTTP_STATUS, Code, ServingError, invalid
-from deploy.local.handlers import DEFAULT_SIGNATURE, SIGNATURE_DEF, Handlers, as_given, predict
+from deploy.local import examples, inference, json_answers, json_requests, metrics, prometheus
+from deploy.local.classification import CLASSIFY, REGRESS, Kind
+from deploy.local.errors import HTTP_STATUS, ServingError, invalid
+from deploy.local.handlers import SIGNATURE_DEF, Handlers
+from deploy.local.prediction import as_given, predict
+from deploy.local.servable import DEFAULT_SIGNATURE
 
 PAGE = Path(__file__).parents[1] / "page"
 
 _MODEL = r"/v1/models/([^/:]+)"
 _VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII
+_KINDS = {"classify": CLASSIFY, "regress": REGRESS}
 _POST = re.compile(f"{_MODEL}{_VERSION}:(classify|regress|predict)", _FLAGS)
 _GET = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?", _FLAGS)
 # What libevent's strict URI parser lets pass; the rest never reaches the API.
@@ -82,6 +86,7 @@ class RestFace:
         timeout_ms: bound of a model run; 0: none.
         cors: send CORS headers.
         page: folder whose files are served at their names, and index.html at `/`.
+        metrics_path: where the metrics are; empty: nowhere.
     """
 
     def __init__(
@@ -92,11 +97,13 @@ class RestFace:
         timeout_ms: int = 0,
         cors: bool = False,
         page: Path = PAGE,
+        metrics_path: str = "",
     ) -> None:
         self._handlers = handlers
         self._timeout_ms = max(0, timeout_ms)
         self._cors = cors
         self._page = page
+        self._metrics_path = metrics_path
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="rest")
 
     def runner(self, drain_seconds: float) -> web.ServerRunner:
@@ -117,6 +124,8 @@ class RestFace:
             return _response(_html(501), close=True)
         if not _URI.fullmatch(target):
             return _response(_html(400), close=True)
+        if self._metrics_path and target.partition("?")[0] == self._metrics_path:
+            return _response(self._metrics(target))
         if not target.lower().startswith("/v1/"):
             return self._file(request.method, target)
         headers = _CORS if self._cors else {}
@@ -130,6 +139,12 @@ class RestFace:
             self._pool, self._answer, request.method, target, body, zipped
         )
         return _response(reply, headers)
+
+    def _metrics(self, target: str) -> Reply:
+        if target != self._metrics_path:
+            text = f"Unexpected path: {target}. Should be {self._metrics_path}"
+            return Reply(400, "text/plain", text.encode())
+        return Reply(200, "text/plain", prometheus.page().encode())
 
     # The page
 
@@ -147,8 +162,15 @@ class RestFace:
     # The API
 
     def _answer(self, method: str, target: str, data: bytes, zipped: bool) -> Reply:
+        pattern = {"POST": _POST, "GET": _GET}.get(method)
+        match = pattern.fullmatch(target) if pattern else None
+        model = _unescape(match[1] or "") if match else ""
+        verb = match[4] if match and method == "POST" else ""
         try:
-            text = self._route(method, target, gunzip(data) if zipped else data)
+            with metrics.request(model, verb, "REST"):
+                if not match:
+                    raise invalid(f"Malformed request: {method} {target}")
+                text = self._route(method, match, gunzip(data) if zipped else data)
             return Reply(200, "application/json", text)
         except ServingError as error:
             status, message = HTTP_STATUS[error.code], error.message
@@ -158,21 +180,18 @@ class RestFace:
         body = json_answers.write_error(message) if message else b""
         return Reply(status, "application/json", body)
 
-    def _route(self, method: str, target: str, body: bytes) -> bytes:
-        pattern = {"POST": _POST, "GET": _GET}.get(method)
-        match = pattern.fullmatch(target) if pattern else None
-        if match:
-            spec = _spec(*match.groups()[:3])
-            verb = match[4]
-            if method == "POST" and verb == "predict":
+    def _route(self, method: str, match: re.Match[str], body: bytes) -> bytes:
+        spec, verb = _spec(*match.groups()[:3]), match[4]
+        if method == "POST":
+            if verb in _KINDS:
+                return self._infer(_KINDS[verb], spec, body)
+            if verb == "predict":
                 return self._predict(spec, body)
-            if method == "POST" and verb in ("classify", "regress"):
-                raise ServingError(Code.UNIMPLEMENTED, f"deploy.local does not {verb} yet")
-            if method == "GET" and not spec.name:
-                raise invalid("Missing model name in request.")
-            if method == "GET":
-                return self._metadata(spec) if verb == "metadata" else self._status(spec)
-        raise invalid(f"Malformed request: {method} {target}")
+        elif not spec.name:
+            raise invalid("Missing model name in request.")
+        else:
+            return self._metadata(spec) if verb == "metadata" else self._status(spec)
+        raise invalid(f"Malformed request: {method} {match.string}")
 
     def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
         request = json_requests.read_predict(body)
@@ -190,6 +209,19 @@ class RestFace:
                 check_method=self._handlers.check_method,
             )
         return json_answers.write_predict(outputs, by_row=by_row)
+
+    def _infer(self, kind: Kind, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
+        name, batch = examples.from_json(body)
+        with self._handlers.models.borrow(spec) as servable:
+            result = inference.run(
+                servable,
+                kind,
+                name,
+                batch,
+                timeout_ms=self._timeout_ms,
+                check_method=self._handlers.check_method,
+            )
+        return json_answers.write_results(result)
 
     def _status(self, spec: model_pb2.ModelSpec) -> bytes:
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)

@@ -12,7 +12,7 @@ checks shapes and rewrites errors where the server does neither.
 import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -20,22 +20,41 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 from tensorflow.python.client import pywrap_tf_session as c_api
 
+from deploy.local import metrics, text_files
+from deploy.local.deep import DeepRuns
 from deploy.local.errors import Code, ServingError, from_os, invalid
-from deploy.local.tensors import DTYPES, Array, dtype_of
+from deploy.local.tensors import DTYPES, Array, Deep, dtype_of
 
+DEFAULT_SIGNATURE = "serving_default"
 _INIT_OP = "__saved_model_init_op"
 _ASSETS = "saved_model_assets"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
-class Servable:
-    """A graph with its variables restored, ready to run; safe to use from many threads.
+class Servable(Protocol):
+    """One loaded version of a model, ready to run; safe to use from many threads.
 
     Attributes:
         name: the model's name.
         version: the version number.
         signatures: signature name to SignatureDef, all that the SavedModel holds.
     """
+
+    name: str
+    version: int
+    signatures: dict[str, meta_graph_pb2.SignatureDef]
+
+    def run(
+        self, feeds: Mapping[str, Array], fetches: Sequence[str], timeout_ms: int = 0
+    ) -> list[Array]:
+        """One array per tensor name fetched; see LoadedGraph."""
+
+    def close(self) -> None:
+        """Free what it holds; nobody may be running."""
+
+
+class LoadedGraph:
+    """A servable that is a graph with its variables restored."""
 
     def __init__(
         self,
@@ -53,6 +72,7 @@ class Servable:
         self._session = tf.compat.v1.Session(graph=self._graph, config=config)
         self._session._extend_graph()
         self._outputs: dict[str, Any] = {}
+        self._deep = DeepRuns(self._session)
 
     def run(
         self,
@@ -77,6 +97,8 @@ class Servable:
         """
         try:
             self._check_types(feeds)
+            if any(isinstance(array, Deep) for array in feeds.values()):
+                return self._deep.run(feeds, fetches, timeout_ms)
             return self._run(
                 {self._output(name): array for name, array in feeds.items()},
                 [self._output(name) for name in fetches],
@@ -136,7 +158,7 @@ class Servable:
         """Free the graph and its variables; nobody may be running."""
         self._session.close()
         self._outputs.clear()
-        del self._session, self._graph
+        del self._session, self._graph, self._deep
         # A graph and its operations refer to each other; a server with many switches cannot wait.
         gc.collect()
 
@@ -147,15 +169,26 @@ def load(
     path: Path,
     tags: Sequence[str] = ("serve",),
     config: config_pb2.ConfigProto | None = None,
-) -> Servable:
+) -> LoadedGraph:
     """Load the SavedModel in a version folder.
 
     Raises:
         ServingError: the code and text that the real server reports for the same folder.
     """
     _walk(name, version, path)
+    with metrics.load(path):
+        return _load(name, version, path, tags, config)
+
+
+def _load(
+    name: str,
+    version: int,
+    path: Path,
+    tags: Sequence[str],
+    config: config_pb2.ConfigProto | None,
+) -> LoadedGraph:
     meta_graph = _read_meta_graph(path, tags)
-    servable = Servable(name, version, meta_graph, config or config_pb2.ConfigProto())
+    servable = LoadedGraph(name, version, meta_graph, config or config_pb2.ConfigProto())
     try:
         _restore(servable, meta_graph, path)
     except ServingError:
@@ -207,7 +240,7 @@ def _text(path: Path) -> Array:
     return np.array(str(path).encode(), object)
 
 
-def _restore(servable: Servable, meta_graph: meta_graph_pb2.MetaGraphDef, path: Path) -> None:
+def _restore(servable: LoadedGraph, meta_graph: meta_graph_pb2.MetaGraphDef, path: Path) -> None:
     """Fill the variables and run the init operation."""
     assets = {
         asset.tensor_info.name: _text(path / "assets" / asset.filename)
@@ -245,13 +278,21 @@ def _init_op(meta_graph: meta_graph_pb2.MetaGraphDef) -> str:
 
 
 def session_config(
-    *, intra_op: int, inter_op: int, both: int, gpu_fraction: float
+    *, intra_op: int, inter_op: int, both: int, gpu_fraction: float, file: str = ""
 ) -> config_pb2.ConfigProto:
-    """Threads and GPU memory of a session; 0 leaves the choice to TensorFlow."""
+    """A session's configuration: from a text file if one is named, but threads and GPU memory not.
+
+    Of these 0 leaves the choice to TensorFlow.
+
+    Raises:
+        ServingError: the file cannot be read or holds something else.
+    """
+    config = config_pb2.ConfigProto()
+    if file:
+        text_files.read(Path(file), config)
     if not (intra_op or inter_op):
         intra_op = inter_op = both
-    config = config_pb2.ConfigProto(
-        intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=inter_op
-    )
+    config.intra_op_parallelism_threads = intra_op
+    config.inter_op_parallelism_threads = inter_op
     config.gpu_options.per_process_gpu_memory_fraction = gpu_fraction
     return config

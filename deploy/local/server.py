@@ -7,13 +7,21 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 from aiohttp import web
-from tensorflow_serving.apis import predict_pb2
 
-from deploy.local import grpc_face, model_config, servable, tensors, warmup
+from deploy.local import (
+    batching,
+    grpc_face,
+    model_config,
+    prometheus,
+    servable,
+    text_files,
+    warmup,
+)
 from deploy.local.errors import Code, ServingError, invalid
 from deploy.local.flags import Flags
-from deploy.local.handlers import Handlers, predict
+from deploy.local.handlers import Handlers
 from deploy.local.manager import ModelManager
 from deploy.local.rest_face import RestFace
 from deploy.local.servable import Servable
@@ -23,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 def make_manager(flags: Flags) -> ModelManager:
     """A manager that loads and warms up models as the flags say."""
+    wrap = batching.wrapper(flags)
     if flags.tensorflow_session_parallelism > 0 and (
         flags.tensorflow_intra_op_parallelism > 0 and flags.tensorflow_inter_op_parallelism > 0
     ):
@@ -36,22 +45,25 @@ def make_manager(flags: Flags) -> ModelManager:
         inter_op=flags.tensorflow_inter_op_parallelism,
         both=flags.tensorflow_session_parallelism,
         gpu_fraction=flags.per_process_gpu_memory_fraction,
+        file=flags.tensorflow_session_config_file,
     )
     tags = flags.saved_model_tags.split(",")
 
     def load(name: str, version: int, path: Path) -> Servable:
-        loaded = servable.load(name, version, path, tags, config)
-        if flags.enable_model_warmup:
-            try:
-                warmup.run(loaded, path, answer, flags.num_request_iterations_for_warmup)
-            except ServingError:
-                loaded.close()
-                raise
+        loaded: Servable = servable.load(name, version, path, tags, config)
+        try:
+            loaded = wrap(loaded, path)
+            if flags.enable_model_warmup:
+                warmup.run(
+                    loaded,
+                    path,
+                    flags.num_request_iterations_for_warmup,
+                    check_method=flags.enable_signature_method_name_check,
+                )
+        except ServingError:
+            loaded.close()
+            raise
         return loaded
-
-    def answer(loaded: Servable, request: predict_pb2.PredictRequest) -> None:
-        signature = request.model_spec.signature_name
-        predict(loaded, signature, request.inputs, tensors.decode, request.output_filter)
 
     return ModelManager(
         load,
@@ -74,43 +86,90 @@ async def serve(flags: Flags) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if not (flags.port or flags.grpc_socket_path):
         raise invalid("server_options.grpc_port and server_options.grpc_socket_path are not set.")
-    if flags.ssl_config_file or flags.use_alts_credentials:
-        # Who asks for an encrypted port must not get a plain one.
-        raise ServingError(Code.UNIMPLEMENTED, "deploy.local speaks neither TLS nor ALTS.")
+    credentials, metrics_path = _credentials(flags), _metrics_path(flags)
     manager = make_manager(flags)
-    manager.apply(model_config.read(flags).model_config_list.config)
+    config = model_config.read(flags)
+    new = manager.apply(config)
     manager.start()
     stopping = asyncio.create_task(stop.wait())
-    loading = asyncio.create_task(asyncio.to_thread(manager.wait_for_first_load))
+    loading = asyncio.create_task(asyncio.to_thread(manager.wait, new))
     await asyncio.wait([stopping, loading], return_when=asyncio.FIRST_COMPLETED)
     if stop.is_set():
         manager.stop()
     await loading
     if not stop.is_set():
-        async with _open_ports(flags, manager):
+        model_config.check_logging(config.model_config_list.config)
+        async with _open_ports(flags, manager, credentials, metrics_path):
+            following = asyncio.create_task(_follow_config(flags, manager))
             await stop.wait()
+            following.cancel()
             _log.info("Stopping: waiting at most %g s for running requests", flags.drain_seconds)
     manager.stop()
 
 
+def _credentials(flags: Flags) -> grpc.ServerCredentials | None:
+    """Those of the TLS port, or nothing for a plain one."""
+    if flags.use_alts_credentials:
+        if flags.ssl_config_file:
+            raise invalid(
+                "Either use_alts_credentials must be false or ssl_config_file must be empty."
+            )
+        # Who asks for an encrypted port must not get a plain one.
+        raise ServingError(Code.UNIMPLEMENTED, "deploy.local does not speak ALTS.")
+    return grpc_face.credentials(Path(flags.ssl_config_file)) if flags.ssl_config_file else None
+
+
+def _metrics_path(flags: Flags) -> str:
+    """Where the metrics are on the REST port; empty: nowhere."""
+    if not flags.monitoring_config_file:
+        return ""
+    path = Path(flags.monitoring_config_file)
+    config = text_files.read(path, text_files.MonitoringConfig()).prometheus_config
+    return (config.path or prometheus.PATH) if config.enable else ""
+
+
+async def _follow_config(flags: Flags, manager: ModelManager) -> None:
+    """Apply the configuration file again and again; one that is refused changes nothing."""
+    seconds = flags.model_config_file_poll_wait_seconds
+    while flags.model_config_file and seconds > 0:
+        await asyncio.sleep(seconds)
+        try:
+            config = model_config.read(flags)
+            # New models load while the file goes on being read.
+            manager.apply(config)
+            model_config.check_logging(config.model_config_list.config)
+        except ServingError as error:
+            _log.error("PollFilesystemAndReloadConfig failed to ReloadConfig: %s", error)
+
+
 @contextlib.asynccontextmanager
-async def _open_ports(flags: Flags, manager: ModelManager) -> AsyncIterator[None]:
+async def _open_ports(
+    flags: Flags,
+    manager: ModelManager,
+    credentials: grpc.ServerCredentials | None,
+    metrics_path: str,
+) -> AsyncIterator[None]:
     """Serve on both ports within the block; leaving it drains both at the same time."""
     handlers = Handlers(
         manager,
         check_method=flags.enable_signature_method_name_check,
         as_content=flags.enable_serialization_as_tensor_content,
     )
-    rpc = grpc_face.make_server(
+    rpc = await grpc_face.make_server(
         handlers,
         flags.grpc_max_threads,
         grpc_face.channel_arguments(flags.grpc_channel_arguments),
+        health=flags.enable_grpc_healthcheck_service,
     )
+    addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
+    if flags.grpc_socket_path:
+        addresses.append(f"unix:{flags.grpc_socket_path}")
     try:
-        if flags.port:
-            rpc.add_insecure_port(f"{flags.host}:{flags.port}")
-        if flags.grpc_socket_path:
-            rpc.add_insecure_port(f"unix:{flags.grpc_socket_path}")
+        for address in addresses:
+            if credentials:
+                rpc.add_secure_port(address, credentials)
+            else:
+                rpc.add_insecure_port(address)
     except RuntimeError:
         _log.error("Cannot listen for gRPC on %s:%d: is the port taken?", flags.host, flags.port)
         raise invalid("Failed to BuildAndStart gRPC server") from None
@@ -121,6 +180,7 @@ async def _open_ports(flags: Flags, manager: ModelManager) -> AsyncIterator[None
         threads=flags.rest_api_num_threads,
         timeout_ms=flags.rest_api_timeout_in_ms,
         cors=flags.rest_api_enable_cors_support,
+        metrics_path=metrics_path,
     )
     runner = face.runner(flags.drain_seconds)
     await runner.setup()

@@ -17,10 +17,21 @@ from deploy.local.errors import invalid
 
 Array = NDArray[Any]
 
-# numpy holds no more; TensorFlow goes to 254.
+# numpy holds no more; TensorFlow does.
 MAX_RANK = 64
+_TENSORFLOW_MAX_RANK = 254
 # A typed field may stand for more elements than it lists; beyond this the claim is not honoured.
 MAX_BYTES = 2**31 - 1
+
+
+class Deep(NDArray[Any]):
+    """The values of a tensor with more dimensions than numpy holds, all in a row.
+
+    Attributes:
+        sizes: the tensor's own shape.
+    """
+
+    sizes: tuple[int, ...]
 
 
 class DType(NamedTuple):
@@ -90,21 +101,29 @@ def decode(proto: tensor_pb2.TensorProto, name: str) -> Array:
     """
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     row = DTYPES.get(proto.dtype)
-    if row is None or len(shape) > MAX_RANK or min(shape, default=0) < 0:
+    if row is None or len(shape) > _TENSORFLOW_MAX_RANK or min(shape, default=0) < 0:
         raise invalid(f"tensor parsing error: {name}")
     count = math.prod(shape)
     if count * row.numpy.itemsize > MAX_BYTES:
         raise invalid(f"tensor parsing error: {name}")
     try:
         if count == 0 or not row.field:
-            return np.zeros(shape, row.numpy)
-        if proto.tensor_content:
+            values = np.zeros(count, row.numpy)
+        elif proto.tensor_content:
             values = _from_content(proto.tensor_content, row, count)
         else:
             values = _from_field(proto, row, count)
-        return values.reshape(shape)
+        return _shaped(values, shape)
     except (ValueError, IndexError):
         raise invalid(f"tensor parsing error: {name}") from None
+
+
+def _shaped(values: Array, shape: tuple[int, ...]) -> Array:
+    if len(shape) <= MAX_RANK:
+        return values.reshape(shape)
+    deep = values.view(Deep)
+    deep.sizes = shape
+    return deep
 
 
 def _from_content(content: bytes, row: DType, count: int) -> Array:
@@ -169,7 +188,7 @@ def encode(array: Array, proto: tensor_pb2.TensorProto, *, as_content: bool = Fa
     """
     proto.dtype = dtype_of(array)
     proto.tensor_shape.SetInParent()
-    for size in array.shape:
+    for size in array.sizes if isinstance(array, Deep) else array.shape:
         proto.tensor_shape.dim.add().size = size
     row = DTYPES[proto.dtype]
     if as_content and row.field != "string_val":

@@ -246,6 +246,10 @@ def server(
           config {{ name: "shapes" base_path: "{models}/shapes" model_platform: "tensorflow" }}
         }}"""
     )
+    monitoring = config.with_name("monitoring.config")
+    monitoring.write_text("prometheus_config { enable: true }")
     return start_server(
-        model_config_file=config, allow_version_labels_for_unavailable_models="true"
+        model_config_file=config,
+        allow_version_labels_for_unavailable_models="true",
+        monitoring_config_file=monitoring,
     ).wait_ready()

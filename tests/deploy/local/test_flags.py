@@ -53,8 +53,8 @@ def test_an_unreadable_value_is_refused(argument: str) -> None:
 
 
 def test_flags_without_effect_are_named_when_set() -> None:
-    assert flags.without_effect(flags.parse(["--enable_batching", "--port=1"])[0]) == [
-        "enable_batching"
+    assert flags.without_effect(flags.parse(["--xla_cpu_compilation_enabled", "--port=1"])[0]) == [
+        "xla_cpu_compilation_enabled"
     ]
 
 

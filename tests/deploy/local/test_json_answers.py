@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from deploy.local import json_answers
+from deploy.local.classification import Classes
 from deploy.local.errors import Code, ServingError
 
 
@@ -48,6 +49,13 @@ def test_strings_and_bytes() -> None:
     )
     body = json_answers.write_predict({"copy": np.array([b"\xff"], object)}, by_row=False)
     assert body == b'{\n    "outputs": [\n        "\xff"\n    ]\n}'
+
+
+def test_classes() -> None:
+    none = Classes(np.zeros((2, 0), object), np.zeros((2, 0), np.float32))
+    assert json_answers.write_results(none) == b'{\n    "results": [[], []\n    ]\n}'
+    odd = Classes(np.array([[b'"\xff']], object), np.array([[1]], np.float32))
+    assert json_answers.write_results(odd) == (b'{\n    "results": [[["\\"\xff", 1.0]]\n    ]\n}')
 
 
 @pytest.mark.parametrize(

@@ -117,3 +117,35 @@ def test_ends_by_itself(start_server: Any, arguments: list[str], status: int, sa
     assert ended == status
     assert said in text
     assert "Traceback" not in text
+
+
+def test_a_config_file_that_is_polled(
+    models: Path, start_server: Any, tmp_path: Path, until: Any
+) -> None:
+    folders = tmp_path / "v1", tmp_path / "v2", tmp_path / "v3"
+    one = f'config {{ name: "line" base_path: "{models}/line" model_platform: "tensorflow" }}'
+    two = one.replace('name: "line"', 'name: "again"')
+    for folder, text in zip(
+        folders, (f"model_config_list {{ {text} }}" for text in (one, one + two, "?")), strict=True
+    ):
+        folder.mkdir()
+        (folder / "models.config").write_text(text)
+    # As in a mounted folder: what changes is where a link in the middle of the path points.
+    mounted = tmp_path / "mounted"
+
+    def mount(folder: Path) -> None:
+        (tmp_path / "new").symlink_to(folder)
+        (tmp_path / "new").rename(mounted)
+
+    mount(folders[0])
+    server = start_server(
+        model_config_file=mounted / "models.config", model_config_file_poll_wait_seconds=1
+    ).wait_ready()
+    mount(folders[1])
+    until(lambda: "(Re-)adding model: again" in server.log.read_text(), "the second model")
+    mount(folders[2])
+    until(lambda: "failed to ReloadConfig: INVALID_ARGUMENT" in server.log.read_text(), "the fault")
+    until(lambda: server.states("again") == {3: "AVAILABLE"}, "the second model's version")
+    mount(folders[0])
+    until(lambda: server.states("again") == {3: "END"}, "the end of the second model")
+    assert server.states("line") == {3: "AVAILABLE"}

@@ -1,15 +1,21 @@
 """The manager over pretended models: a version folder's file `fault` says how loading fails."""
 
 import contextlib
+import re
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorflow_serving.apis import model_pb2
-from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
+from tensorflow_serving.apis import model_management_pb2, model_pb2
+from tensorflow_serving.config.model_server_config_pb2 import (
+    ModelConfig,
+    ModelConfigList,
+    ModelServerConfig,
+)
 
 from deploy.local.errors import Code, ServingError
+from deploy.local.handlers import Handlers
 from deploy.local.manager import ModelManager, State
 
 
@@ -51,7 +57,7 @@ def start(tmp_path: Path) -> Any:
         model.version_labels.update(labels or {})
         if keep_all:
             model.model_version_policy.all.SetInParent()
-        manager.apply([model])
+        manager.apply(ModelServerConfig(model_config_list=ModelConfigList(config=[model])))
         managers.append(manager)
         manager.start()
         return manager, attempts
@@ -107,7 +113,7 @@ def test_the_highest_version_is_served_and_a_higher_one_replaces_it(
     publish("2")
     publish("not-a-number")
     manager, _ = start()
-    manager.wait_for_first_load()
+    manager.wait(["m"])
     assert served(manager) == 2
     publish("0010")
     until(lambda: states(manager) == {10: "AVAILABLE", 2: "END"}, "the switch")
@@ -124,7 +130,7 @@ def test_the_old_version_serves_until_the_new_one_is_ready(
     ready = threading.Event()
     publish("1")
     manager, _ = start(hold={2: ready})
-    manager.wait_for_first_load()
+    manager.wait(["m"])
     publish("2")
     until(lambda: states(manager).get(2) == "LOADING", "loading")
     assert served(manager) == 1
@@ -135,7 +141,7 @@ def test_the_old_version_serves_until_the_new_one_is_ready(
 def test_unloading_waits_for_borrowers(start: Any, publish: Any, until: Any) -> None:
     publish("1")
     manager, _ = start()
-    manager.wait_for_first_load()
+    manager.wait(["m"])
     with manager.borrow(spec()) as old:
         publish("2")
         until(lambda: states(manager) == {1: "UNLOADING", 2: "AVAILABLE"}, "unloading")
@@ -148,7 +154,7 @@ def test_unloading_waits_for_borrowers(start: Any, publish: Any, until: Any) -> 
 def test_a_failed_version_leaves_the_old_one(start: Any, publish: Any, until: Any) -> None:
     publish("1")
     manager, _ = start()
-    manager.wait_for_first_load()
+    manager.wait(["m"])
     publish("2", fault="broken")
     until(lambda: states(manager) == {1: "AVAILABLE", 2: "END"}, "the failure")
     assert str(manager.states("m")[0][2]) == "DATA_LOSS: broken"
@@ -160,7 +166,7 @@ def test_a_failed_version_leaves_the_old_one(start: Any, publish: Any, until: An
 def test_a_failed_number_is_never_tried_again(start: Any, publish: Any, until: Any) -> None:
     publish("1")
     manager, attempts = start(keep_all=True)
-    manager.wait_for_first_load()
+    manager.wait(["m"])
     broken = publish("2", fault="broken")
     until(lambda: states(manager).get(2) == "END", "the failure")
     broken.rename(broken.with_name("away"))
@@ -178,7 +184,7 @@ def test_deleting_the_newest_rolls_back_and_it_may_return(
     publish("1")
     newest = publish("2")
     manager, _ = start()
-    manager.wait_for_first_load()
+    manager.wait(["m"])
     assert states(manager) == {2: "AVAILABLE"}
     newest.rename(newest.with_name("away"))
     until(lambda: states(manager) == {1: "AVAILABLE", 2: "END"}, "the rollback")
@@ -189,7 +195,7 @@ def test_deleting_the_newest_rolls_back_and_it_may_return(
 def test_an_emptied_folder_unloads_everything(start: Any, publish: Any, until: Any) -> None:
     only = publish("1")
     manager, _ = start()
-    manager.wait_for_first_load()
+    manager.wait(["m"])
     only.rename(only.with_name("away"))
     until(lambda: states(manager) == {1: "END"}, "the end")
     assert refusal(manager) == "NOT_FOUND: Servable not found for request: Latest(m)"
@@ -200,7 +206,7 @@ def test_a_removed_base_path_changes_nothing(
 ) -> None:
     publish("1")
     manager, _ = start()
-    manager.wait_for_first_load()
+    manager.wait(["m"])
     (tmp_path / "m").rename(tmp_path / "gone")
     until(lambda: "Could not find base path" in caplog.text, "the complaint")
     assert states(manager) == {1: "AVAILABLE"}
@@ -212,7 +218,7 @@ def test_retries(start: Any, publish: Any, until: Any) -> None:
     until(lambda: len(attempts) > 2, "a few tries")
     assert manager.states("m") == [(1, State.LOADING, None)]
     (broken / "fault").unlink()
-    manager.wait_for_first_load()
+    manager.wait(["m"])
     assert served(manager) == 1
 
 
@@ -220,7 +226,7 @@ def test_a_first_version_that_fails_is_reported(start: Any, publish: Any) -> Non
     publish("1", fault="broken")
     manager, _ = start()
     with pytest.raises(ServingError) as caught:
-        manager.wait_for_first_load()
+        manager.wait(["m"])
     assert str(caught.value) == (
         "UNKNOWN: 1 servable(s) did not become available:"
         " {{{name: m version: 1} due to error: DATA_LOSS: broken}, }"
@@ -230,7 +236,7 @@ def test_a_first_version_that_fails_is_reported(start: Any, publish: Any) -> Non
 def test_stop_ends_the_wait_for_a_version(start: Any, tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     manager, _ = start()
-    waiting = threading.Thread(target=manager.wait_for_first_load)
+    waiting = threading.Thread(target=manager.wait, args=[["m"]])
     waiting.start()
     manager.stop()
     waiting.join(60)
@@ -240,15 +246,15 @@ def test_stop_ends_the_wait_for_a_version(start: Any, tmp_path: Path) -> None:
 def test_removed_models_are_unloaded(start: Any, publish: Any, until: Any) -> None:
     publish("1")
     manager, _ = start()
-    manager.wait_for_first_load()
-    manager.apply([])
+    manager.wait(["m"])
+    manager.apply(ModelServerConfig(model_config_list=ModelConfigList()))
     until(lambda: states(manager) == {1: "END"}, "the end")
 
 
 def test_labels(start: Any, publish: Any) -> None:
     publish("1")
     manager, _ = start(labels={"stable": 1, "next": 2}, free_labels=True)
-    manager.wait_for_first_load()
+    manager.wait(["m"])
     assert served(manager, label="stable") == 1
     assert refusal(manager, label="next") == (
         "NOT_FOUND: Servable not found for request: Specific(m, 2)"
@@ -271,3 +277,111 @@ def test_a_request_needs_a_name(start: Any, publish: Any) -> None:
     publish("1")
     manager, _ = start()
     assert refusal(manager, name="") == "INVALID_ARGUMENT: ModelSpec has no name specified."
+
+
+# Reloading
+
+
+def config(*names: str, root: Path, **fields: Any) -> ModelServerConfig:
+    """A configuration of models whose base paths are named like them."""
+    made = ModelServerConfig(model_config_list=ModelConfigList())
+    for name in names:
+        made.model_config_list.config.add(
+            **{"name": name, "base_path": str(root / name), "model_platform": "tensorflow"} | fields
+        )
+    return made
+
+
+def test_only_new_names_are_waited_for(start: Any, publish: Any, tmp_path: Path) -> None:
+    publish("1")
+    manager, _ = start()
+    manager.wait(["m"])
+    assert manager.apply(config("m", root=tmp_path)) == set()
+    assert manager.apply(config("m", "n", root=tmp_path)) == {"n"}
+
+
+def test_a_reload_that_waits_lets_others_through(start: Any, publish: Any, tmp_path: Path) -> None:
+    publish("1")
+    manager, _ = start()
+    manager.wait(["m"])
+    new = manager.apply(config("m", "missing", root=tmp_path))
+    with pytest.raises(ServingError) as caught:
+        manager.wait(new, 0.01)
+    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    waiting = threading.Thread(target=manager.wait, args=[new])
+    waiting.start()
+    manager.apply(config("m", root=tmp_path))
+    waiting.join(60)
+    assert not waiting.is_alive()
+
+
+def test_a_model_that_failed_fails_again_when_it_comes_back(
+    start: Any, publish: Any, tmp_path: Path
+) -> None:
+    publish("1", fault="broken")
+    manager, attempts = start()
+    text = "1 {} did not become available: {{{{{{name: m version: 1}} due to error: DATA_LOSS:"
+    with pytest.raises(ServingError, match=re.escape(text.format("servable(s)"))):
+        manager.wait(["m"])
+    manager.apply(config(root=tmp_path))
+    new = manager.apply(config("m", root=tmp_path))
+    with pytest.raises(ServingError, match=re.escape(text.format("model(s)"))):
+        manager.wait(new)
+    assert attempts == [1]
+
+
+def test_a_model_that_comes_back_at_once_is_ready(start: Any, publish: Any, tmp_path: Path) -> None:
+    publish("1")
+    manager, _ = start()
+    manager.wait(["m"])
+    manager.apply(config(root=tmp_path))
+    manager.wait(manager.apply(config("m", root=tmp_path)))
+    assert served(manager) == 1
+
+
+def test_no_list_may_follow_a_list(start: Any) -> None:
+    manager, _ = start()
+    with pytest.raises(ServingError, match="It is only legal to transition from one ModelConfig"):
+        manager.apply(ModelServerConfig())
+
+
+def test_platforms_are_compared_with_what_was_asked_for_last(start: Any, tmp_path: Path) -> None:
+    manager, _ = start()
+    for fields, message in (
+        ({"model_platform": "onnx"}, "Model n requests unsupported platform onnx"),
+        (
+            {},
+            "Illegal to change a model's platform. For model n platform was onnx and new platform"
+            " requested is tensorflow",
+        ),
+    ):
+        with pytest.raises(ServingError) as caught:
+            manager.apply(config("n", root=tmp_path, **fields))
+        assert caught.value.message == message
+    assert manager.apply(config("m", root=tmp_path)) == set()
+
+
+def test_metric_names_are_echoed(start: Any, publish: Any, tmp_path: Path) -> None:
+    publish("1")
+    manager, _ = start()
+    manager.wait(["m"])
+    request = model_management_pb2.ReloadConfigRequest(metric_names=["/tensorflow/a", "b"])
+    request.config.CopyFrom(config("m", root=tmp_path))
+    answer = Handlers(manager).reload(request)
+    assert [(each.name, each.int64_value_increase) for each in answer.metric] == [
+        ("/tensorflow/a", 0),
+        ("b", 0),
+    ]
+
+
+def test_request_logging_is_refused_after_the_models_are_taken_over(
+    start: Any, tmp_path: Path
+) -> None:
+    manager, _ = start()
+    request = model_management_pb2.ReloadConfigRequest(config=config(root=tmp_path))
+    request.config.model_config_list.config.add(
+        name="m", base_path=str(tmp_path), model_platform="tensorflow"
+    ).logging_config.SetInParent()
+    with pytest.raises(ServingError, match=r"No request-logger-creator provided\."):
+        Handlers(manager).reload(request)
+    assert manager.apply(request.config) == set()

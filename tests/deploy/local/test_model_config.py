@@ -13,6 +13,12 @@ def models(text: str) -> Any:
     return text_format.Parse(text, ModelServerConfig()).model_config_list.config
 
 
+def check(listed: Any) -> None:
+    model_config.check_names(listed)
+    model_config.check_platforms(listed)
+    model_config.check_logging(listed)
+
+
 GOOD = 'name: "m" base_path: "/m" model_platform: "tensorflow"'
 
 
@@ -20,7 +26,7 @@ def test_one_model_from_flags() -> None:
     config = model_config.read(flags.Flags(model_name="mnist", model_base_path="/models/mnist"))
     (model,) = config.model_config_list.config
     assert (model.name, model.base_path) == ("mnist", "/models/mnist")
-    model_config.check([model])
+    check([model])
 
 
 def test_several_models_from_a_file(tmp_path: Path) -> None:
@@ -81,19 +87,23 @@ def test_no_model_at_all() -> None:
             ['name: "m" base_path: "/m" model_platform: "onnx"'],
             "Model m requests unsupported platform onnx",
         ),
+        (
+            ['name: "m" base_path: "/m" model_type: OTHER'],
+            "ModelServerConfig::model_type choice 2 not supported.",
+        ),
         ([GOOD + " logging_config {}"], "No request-logger-creator provided."),
     ],
 )
 def test_refused_lists(configs: list[str], message: str) -> None:
     listed = "".join(f"config {{ {config} }}" for config in configs)
     with pytest.raises(ServingError) as caught:
-        model_config.check(models(f"model_config_list {{ {listed} }}"))
+        check(models(f"model_config_list {{ {listed} }}"))
     assert caught.value.message == message
 
 
 @pytest.mark.parametrize("base_path", ["/m", "file:///m", "gs://bucket/m"])
 def test_accepted_paths(base_path: str) -> None:
-    model_config.check(
+    check(
         models(
             f'model_config_list {{ config {{ name: "m" base_path: "{base_path}"'
             " model_type: TENSORFLOW } }"

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from deploy.local import servable
+from deploy.local import servable, tensors
 from deploy.local.errors import Code, ServingError
 from deploy.local.tensors import DTYPES
 
@@ -31,6 +31,18 @@ def test_runs_with_its_variables(models: Path) -> None:
     )
     (y,) = loaded.run({"x:0": np.array([1, 2], np.float32)}, ["y:0"])
     assert y.tolist() == [3.5, 4.0]
+    loaded.close()
+
+
+def test_more_dimensions_than_numpy_holds(models: Path) -> None:
+    loaded = servable.load("line", 1, models / "line" / "1")
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[1, 2])
+    for size in [2] + [1] * 64:
+        proto.tensor_shape.dim.add(size=size)
+    for _ in range(2):
+        (y,) = loaded.run({"x:0": tensors.decode(proto, "x")}, ["y:0"], 60_000)
+        assert isinstance(y, tensors.Deep)
+        assert (y.tolist(), y.sizes) == ([2.5, 3.0], (2, *[1] * 64))
     loaded.close()
 
 
@@ -125,3 +137,17 @@ def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
         "FAILED_PRECONDITION: Error while attempting to reserve resources to load servable"
         f" {{name: line version: 5}}: {tmp_path}/5; Not a directory"
     )
+
+
+def test_a_session_config_file_says_all_but_threads_and_memory(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text(
+        "intra_op_parallelism_threads: 7 log_device_placement: true"
+        " gpu_options { per_process_gpu_memory_fraction: 0.5 allow_growth: true }"
+    )
+    config = servable.session_config(
+        intra_op=0, inter_op=0, both=3, gpu_fraction=0, file=str(tmp_path / "f")
+    )
+    assert config.log_device_placement
+    assert config.gpu_options.allow_growth
+    assert config.intra_op_parallelism_threads == config.inter_op_parallelism_threads == 3
+    assert config.gpu_options.per_process_gpu_memory_fraction == 0

@@ -113,3 +113,13 @@ def test_a_scalar_has_a_shape_without_dimensions() -> None:
     tensors.encode(np.array(1, np.float32), message)
     assert message.HasField("tensor_shape")
     assert not message.tensor_shape.dim
+
+
+def test_more_dimensions_than_numpy_holds() -> None:
+    given = proto("INT32", [1] * 253 + [2], int_val=[1, 2])
+    array = tensors.decode(given, "x")
+    copy = tensor_pb2.TensorProto()
+    tensors.encode(array, copy)
+    assert (array.tolist(), copy) == ([1, 2], given)
+    with pytest.raises(ServingError, match=r"^INVALID_ARGUMENT: tensor parsing error: x$"):
+        tensors.decode(proto("INT32", [1] * 255), "x")

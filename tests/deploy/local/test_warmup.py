@@ -1,3 +1,4 @@
+import types
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,11 @@ def record(kind: str, **fields: Any) -> bytes:
 def signatures_run(folder: Path, iterations: int = 0) -> list[str]:
     seen: list[str] = []
     servable: Any = None
-    warmup.run(
-        servable,
-        folder,
-        lambda _servable, request: seen.append(request.model_spec.signature_name),
-        iterations,
-    )
+
+    def answer(_servable: Any, request: Any, _check: bool) -> None:
+        seen.append(request.model_spec.signature_name)
+
+    warmup.run(servable, folder, iterations, answers={"predict_log": answer})
     return seen
 
 
@@ -90,3 +90,26 @@ def test_too_many_records(write: Any) -> None:
     assert refusal(folder).startswith(
         "INVALID_ARGUMENT: Number of warmup records exceeds the maximum (1000) at "
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("predict_log", 'FAILED_PRECONDITION: Serving signature key "none" not found.'),
+        ("classify_log", "INVALID_ARGUMENT: No signature was found with the name: none"),
+        ("regress_log", "INVALID_ARGUMENT: No signature was found with the name: none"),
+    ],
+)
+def test_records_of_each_kind_reach_their_signature(write: Any, kind: str, message: str) -> None:
+    servable: Any = types.SimpleNamespace(name="m", signatures={})
+    with pytest.raises(ServingError) as caught:
+        warmup.run(servable, write(record(kind, signature_name="none")))
+    assert str(caught.value) == message
+
+
+def test_tasks_are_run(write: Any) -> None:
+    log = prediction_log_pb2.PredictionLog()
+    log.multi_inference_log.request.tasks.add().model_spec.name = "any"
+    servable: Any = types.SimpleNamespace(name="m", signatures={})
+    with pytest.raises(ServingError, match="signature not found in model graph: serving_default"):
+        warmup.run(servable, write(log.SerializeToString()))

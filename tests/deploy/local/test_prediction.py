@@ -6,7 +6,7 @@ import pytest
 
 from deploy.local import servable
 from deploy.local.errors import ServingError
-from deploy.local.handlers import as_given, predict
+from deploy.local.prediction import as_given, predict
 
 A, B = np.array([1, 2], np.float32), np.array([3, 4], np.int32)
 
