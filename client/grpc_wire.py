@@ -177,11 +177,12 @@ def _predict_request(context: CallContext, batch: Batch) -> bytes:
     """What protobuf would write, which copies the pixels three times; here it is once."""
     values = batch.values
     if isinstance(values, list):
-        tensor: list[Any] = [_tensor(STRING, (len(values),), values)]
+        strings = messages.Tensor(string_val=values).SerializeToString()
+        tensor: list[Any] = [_shape(STRING, (len(values),)), strings]
     else:
         dtype = UINT8 if values.dtype == np.uint8 else FLOAT
         pixels = np.ascontiguousarray(values).data.cast("B")
-        tensor = [_tensor(dtype, values.shape), *_field(_CONTENT, [pixels])]
+        tensor = [_shape(dtype, values.shape), *_field(_CONTENT, [pixels])]
     key, value = _field(1, [batch.alias.encode()]), _field(2, tensor)  # of an entry of a map
     return b"".join([_head(context, batch.signature), *_field(_INPUTS, [*key, *value])])
 
@@ -195,8 +196,9 @@ def _head(context: CallContext, signature: str) -> bytes:
     return head
 
 
-def _tensor(dtype: int, shape: Sequence[int], strings: Sequence[bytes] = ()) -> bytes:
-    tensor = messages.Tensor(dtype=dtype, string_val=strings)
+@lru_cache(maxsize=64)
+def _shape(dtype: int, shape: tuple[int, ...]) -> bytes:
+    tensor = messages.Tensor(dtype=dtype)
     for size in shape:
         tensor.tensor_shape.dim.add(size=size)
     written: bytes = tensor.SerializeToString()
