@@ -260,8 +260,19 @@ def _message_json(message: Any) -> str:
     value = json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    text = json.dumps(value, indent=1, ensure_ascii=False)
+    text = json.dumps(_without_fractions(value), indent=1, ensure_ascii=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e") + "\n"
+
+
+def _without_fractions(value: Any) -> Any:
+    """Whole floats as C++ prints them, up to the six digits that it has for a float."""
+    if isinstance(value, dict):
+        return {name: _without_fractions(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_fractions(each) for each in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e6:
+        return int(value)
+    return value
 
 
 def gunzip(body: bytes) -> bytes:

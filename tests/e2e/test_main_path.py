@@ -10,14 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
 import urllib3
 from numpy.typing import NDArray
 from PIL import Image
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from client import DigitClient, NotFound, Rejected, State
 from deploy.runner import Server
@@ -127,38 +124,6 @@ def test_the_command_line(server: Server, golden: dict[str, NDArray[Any]], tmp_p
     answer = json.loads(done.stdout)
     assert answer["digit"] == golden["file_probabilities"][30].argmax()
     assert answer["version"] == 1
-
-
-def test_tensorflow_servings_own_example_client(
-    server: Server, golden: dict[str, NDArray[Any]]
-) -> None:
-    """As its mnist_client.py: `predict_images`, an image a call, `scores` read as `.float_val`."""
-    address = server.grpc_url.removeprefix("grpc://")
-    errors = 0
-    with grpc.insecure_channel(address) as channel:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        for image, label in zip(golden["images"], golden["labels"], strict=True):
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = "mnist"
-            request.model_spec.signature_name = "predict_images"
-            pixels = np.multiply(image.reshape(784).astype(np.float32), 1.0 / 255.0)
-            request.inputs["images"].CopyFrom(
-                tf.compat.v1.make_tensor_proto(pixels, shape=[1, pixels.size])
-            )
-            result = stub.Predict.future(request, 5.0).result()
-            response = np.array(result.outputs["scores"].float_val)
-            assert response.shape == (10,)
-            errors += int(label != np.argmax(response))
-    assert errors <= 5
-
-
-def test_curl_as_the_documentation_has_it(server: Server, golden: dict[str, NDArray[Any]]) -> None:
-    body = json.dumps({"instances": golden["images"][:2].tolist()})
-    url = f"{server.rest_url}/v1/models/mnist:predict"
-    response = urllib3.request("POST", url, body=body)
-    assert response.status == 200
-    predictions = response.json()["predictions"]
-    assert [row["digits"] for row in predictions] == golden["probabilities"][:2].argmax(1).tolist()
 
 
 def test_packed_images_over_rest(server: Server, golden: dict[str, NDArray[Any]]) -> None:

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.runner import Server as ProjectServer
+from deploy.runner import serve
+from tests.conftest import Version
+from tests.congruence import models as saved_models
+from tests.congruence.cases import SETUPS, STORIES
+from tests.congruence.stage import Stage
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models").resolve()
+    saved_models.make(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def stage(
+    models: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    """Begins what the selected tests will ask for."""
+    asked: dict[str, None] = {}
+    told: set[str] = set()
+    for item in request.session.items:
+        given = getattr(item, "callspec", None)
+        if given and "case" in given.params:
+            asked[given.params["case"]["setup"]] = None
+        if given and "story" in given.params:
+            told.add(given.params["story"]["id"])
+    stage = Stage(models, tmp_path_factory.mktemp("servers").resolve(), SETUPS, asked)
+    try:
+        stage.begin(story for story in STORIES if story["id"] in told)
+        yield stage
+    finally:
+        stage.close()
+
+
+@pytest.fixture(scope="session")
+def project(published: Version) -> Iterator[ProjectServer]:
+    """The project's own model, served."""
+    with serve(published.path.parent) as server:
+        yield server

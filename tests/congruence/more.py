@@ -1,0 +1,160 @@
+"""Setups and rows that the recorded ones lack, derived from the rules and not from a recording."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+PREDICT = {
+    "method": "/tensorflow.serving.PredictionService/Predict",
+    "type": "tensorflow.serving.PredictRequest",
+    "reply": "tensorflow.serving.PredictResponse",
+}
+
+
+def predict(model: str, inputs: Mapping[str, Any], signature: str = "") -> dict[str, Any]:
+    """A request over gRPC; `inputs` are TensorProtos as protobuf JSON."""
+    spec = {"name": model, "signature_name": signature}
+    return {**PREDICT, "message": {"model_spec": spec, "inputs": inputs}}
+
+
+def floats(*values: float, shape: Iterable[int] = (-1,)) -> dict[str, Any]:
+    sizes = [str(len(values) if size < 0 else size) for size in shape]
+    dims = {"dim": [{"size": size} for size in sizes]}
+    return {"dtype": "DT_FLOAT", "tensor_shape": dims, "float_val": list(values)}
+
+
+def post(model: str, body: str) -> dict[str, Any]:
+    return {"verb": "POST", "path": f"/v1/models/{model}:predict", "body": body}
+
+
+def said(code: str, details: str) -> dict[str, Any]:
+    return {"code": code, "details": details}
+
+
+def line(*values: float) -> dict[str, Any]:
+    """What version 3 of `line` makes of them."""
+    spec = {"name": "line", "version": "3", "signature_name": "serving_default"}
+    outputs = {"y": floats(*(value / 2 + 4 for value in values))}
+    return {"code": "OK", "message": {"outputs": outputs, "model_spec": spec}}
+
+
+# Setups
+
+
+def _batching(parameters: str, *names: str, **flags: str) -> dict[str, Any]:
+    configs = "\n".join(
+        f'config {{ name: "{name}" base_path: "{{models}}/{name}" model_platform: "tensorflow" }}'
+        for name in names
+    )
+    return {
+        "flags": {
+            "model_config_file": "{work}/models.config",
+            "enable_batching": "true",
+            "batching_parameters_file": "{work}/batching.config",
+            **flags,
+        },
+        "files": {
+            "models.config": f"model_config_list {{ {configs} }}",
+            "batching.config": parameters,
+        },
+    }
+
+
+_PAIRS = " batch_timeout_micros { value: 30000000 } num_batch_threads { value: 2 }"
+SETUPS = {
+    # One batch runs and one waits.
+    "queue": _batching(
+        "max_batch_size { value: 1 } max_enqueued_batches { value: 1 }"
+        " num_batch_threads { value: 1 } batch_timeout_micros { value: 0 }",
+        "stuck",
+        grpc_max_threads="32",
+    ),
+    # Two rows make a batch; one alone waits half a minute for the other.
+    "meeting": _batching("max_batch_size { value: 2 }" + _PAIRS, "line", "matrix"),
+    "padding_rows": _batching(
+        "max_batch_size { value: 2 } pad_variable_length_inputs: true" + _PAIRS, "matrix"
+    ),
+    "splitting": _batching(
+        "max_batch_size { value: 6 } max_execution_batch_size { value: 2 }"
+        " enable_large_batch_splitting { value: true }" + _PAIRS,
+        "line",
+    ),
+}
+
+# How floats print
+
+
+def _printed(value: np.floating[Any]) -> str:
+    """Six digits; if they are another number, enough for every number."""
+    if not np.isfinite(value):
+        return "NaN" if np.isnan(value) else "-Infinity" if value < 0 else "Infinity"
+    if abs(value) < np.finfo(type(value)).smallest_normal:
+        return "0.0"
+    kind = type(value)
+    text = f"{value:.6g}"
+    if kind(text) != value:
+        text = f"{value:.{9 if kind is np.float32 else 17}g}"
+    return text if {"e", "."} & set(text) else text + ".0"
+
+
+def _sweeps(kind: type[np.floating[Any]]) -> Iterator[tuple[str, list[float]]]:
+    info = np.finfo(kind)
+    low, high = int(info.minexp), int(info.maxexp)
+    yield "special", [math.nan, math.inf, -math.inf, 0.0]
+    yield "subnormal", [float(info.smallest_subnormal), float(info.smallest_normal) / 2]
+    tiny, most, step = (float(each) for each in (info.smallest_normal, info.max, info.eps))
+    yield "extremes", [tiny, -tiny, most, -most, 1 + step, 1 - step / 2, most / 2]
+    yield "steps", [n / 10 for n in range(-200, 201)]
+    yield "cents", [n / 100 for n in range(200)]
+    yield "powers-of-two", [math.ldexp(1.0, n) for n in range(low, high)]
+    yield "powers-of-ten", [float(f"{m}e{n}") for n in range(-37, 38) for m in (1, 9.99999, 7.5)]
+    rng = np.random.default_rng(20)
+    exponents = rng.uniform(math.log10(tiny) + 1, math.log10(most) - 1, 500)
+    yield "anywhere", (rng.choice([-1, 1], 500) * 10**exponents).tolist()
+    yield "probabilities", rng.dirichlet(np.full(10, 0.1), 50).ravel().clip(1e-30).tolist()
+
+
+def _printing() -> Iterator[dict[str, Any]]:
+    for name, kind in (("float", np.float32), ("double", np.float64)):
+        for what, values in _sweeps(kind):
+            array = np.array(values, kind)
+            rows = ",\n".join(f"        {_printed(value)}" for value in array)
+            raw = base64.b64encode(array.tobytes()).decode()
+            body = f'{{"signature_name": "{name}", "inputs": {{"b64": "{raw}"}}}}'
+            yield {
+                "id": f"more-printing/{name}-{what}",
+                "setup": "main",
+                "request": post("bits", body),
+                "compare": "text",
+                "response": {
+                    "status": 200,
+                    "type": "application/json",
+                    "body": f'{{\n    "outputs": [\n{rows}\n    ]\n}}',
+                },
+            }
+
+
+# Requests that are larger than a batch
+
+
+def _splitting() -> Iterator[dict[str, Any]]:
+    for rows, answer in (
+        (2, line(0, 1)),
+        (4, line(0, 1, 2, 3)),
+        (6, line(0, 1, 2, 3, 4, 5)),
+        (7, said("INVALID_ARGUMENT", "Task size 7 is larger than maximum input batch size 6")),
+    ):
+        yield {
+            "id": f"more-batching/splitting-{rows}-rows",
+            "setup": "splitting",
+            "request": predict("line", {"x": floats(*range(rows))}),
+            "response": answer,
+        }
+
+
+CASES: list[dict[str, Any]] = [*_printing(), *_splitting()]
