@@ -133,7 +133,10 @@ class RestFace:
             return _preflight(request.headers.get("Origin", ""), headers)
         if request.transport and request.headers.get("Expect", "").lower() == "100-continue":
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = await request.content.read()
+        try:
+            body = await request.content.read()
+        except ConnectionResetError:  # gone in mid-body; nobody will read this
+            return _response(_html(400), close=True)
         zipped = "gzip" in request.headers.get("Content-Encoding", "")
         reply = await asyncio.get_running_loop().run_in_executor(
             self._pool, self._answer, request.method, target, body, zipped

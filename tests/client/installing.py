@@ -23,7 +23,8 @@ def run(*command: object, cwd: Path, **environment: str) -> subprocess.Completed
     return subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
-        env={**kept, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        # gRPC may tell on standard error how a server went away.
+        env={**kept, "TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE", **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
