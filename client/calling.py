@@ -86,7 +86,7 @@ class Calling:
     ) -> Call[Answer]:
         """One call, tried again as the policy says."""
         attempts = self._policy.attempts if attempts is None else attempts
-        waits = self._policy.waits()
+        waits: Iterator[float] | None = None
         tried: list[int] = []
         self._budget.earn()
         while True:
@@ -106,6 +106,7 @@ class Calling:
                 left = deadline - time.monotonic()
                 if len(tried) >= attempts or left <= 0:
                     raise
+                waits = waits or self._policy.waits()
                 wait = yield from self._wait_before_retry(error, tried, waits, left)
                 # Written so that a wait that is NaN, as a server may ask for, is none, too.
                 if wait is None or not wait < deadline - time.monotonic():

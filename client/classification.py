@@ -13,6 +13,7 @@ from client.exchange import Prediction
 from client.results import Classification
 
 _ROUNDING = 1e-3  # how far past 0..1 a probability may lie
+_ONE = int(np.float32(1).view(np.uint32))
 
 
 def classification(context: CallContext, prediction: Prediction, n: int) -> Classification:
@@ -27,14 +28,13 @@ def classification(context: CallContext, prediction: Prediction, n: int) -> Clas
     if probabilities is None or probabilities.shape != (n, 10):
         found = {alias: array.shape for alias, array in outputs.items()}
         raise BadResponse(context, f"outputs {found}; expected probabilities of shape ({n}, 10)")
-    if probabilities.dtype.kind not in "fiu" or not _all_within(
-        probabilities, -_ROUNDING, 1 + _ROUNDING
-    ):
+    if probabilities.dtype.kind not in "fiu" or not _are_shares(probabilities):
         raise BadResponse(context, "probabilities that do not lie in 0..1")
     digits = outputs.get("digits")
     if digits is None:
         digits = probabilities.argmax(axis=1)
-    if digits.dtype.kind not in "iu" or digits.shape != (n,) or not _all_within(digits, 0, 9):
+    is_known = digits.dtype == np.uint8 or (digits.dtype.kind in "iu" and digits.min() >= 0)
+    if not is_known or digits.shape != (n,) or digits.max() > 9:
         raise BadResponse(context, f"digits that are not {n} integers in 0..9")
     return Classification(
         digits.astype(np.int64, copy=False),
@@ -64,6 +64,14 @@ def join(answers: Sequence[Classification]) -> Classification:
         np.concatenate([answer.probabilities for answer in answers]),
         answers[-1].version,
     )
+
+
+def _are_shares(values: NDArray[Any]) -> bool:
+    # As integers, the bits of the floats from 0 to 1 are ordered, and below those of negative ones
+    # and NaN: mostly one pass tells, where looking for the least and the greatest takes two.
+    if values.dtype == np.float32 and int(values.view(np.uint32).max()) <= _ONE:
+        return True
+    return _all_within(values, -_ROUNDING, 1 + _ROUNDING)
 
 
 def _all_within(values: NDArray[Any], low: float, high: float) -> bool:

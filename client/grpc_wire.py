@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -65,7 +65,6 @@ _DTYPES = {
     17: "DT_UINT16", 18: "DT_COMPLEX128", 19: "DT_HALF", 22: "DT_UINT32", 23: "DT_UINT64",
 }  # fmt: skip
 FLOAT, UINT8, STRING, INT64 = 1, 4, 7, 9
-_INPUTS, _CONTENT = 2, 4  # PredictRequest.inputs, TensorProto.tensor_content
 
 # tensorflow.serving.ModelVersionStatus.State
 STATES = {
@@ -177,42 +176,56 @@ def _predict_request(context: CallContext, batch: Batch) -> bytes:
     """What protobuf would write, which copies the pixels three times; here it is once."""
     values = batch.values
     if isinstance(values, list):
-        strings = messages.Tensor(string_val=values).SerializeToString()
-        tensor: list[Any] = [_shape(STRING, (len(values),)), strings]
-    else:
-        dtype = UINT8 if values.dtype == np.uint8 else FLOAT
-        pixels = np.ascontiguousarray(values).data.cast("B")
-        tensor = [_shape(dtype, values.shape), *_field(_CONTENT, [pixels])]
-    key, value = _field(1, [batch.alias.encode()]), _field(2, tensor)  # of an entry of a map
-    return b"".join([_head(context, batch.signature), *_field(_INPUTS, [*key, *value])])
+        request = _request(context, batch.signature)
+        tensor = request.inputs[batch.alias]
+        tensor.dtype = STRING
+        tensor.tensor_shape.dim.add(size=len(values))
+        tensor.string_val.extend(values)
+        written: bytes = request.SerializeToString()
+        return written
+    dtype = UINT8 if values.dtype == np.uint8 else FLOAT
+    before = _before_pixels(
+        context, batch.signature, batch.alias, dtype, values.shape, values.nbytes
+    )
+    return b"".join([before, np.ascontiguousarray(values).data.cast("B")])
 
 
 @lru_cache(maxsize=64)
-def _head(context: CallContext, signature: str) -> bytes:
-    request = messages.PredictRequest()
-    _specify(request.model_spec, context)
-    request.model_spec.signature_name = signature
-    head: bytes = request.SerializeToString()
-    return head
-
-
-@lru_cache(maxsize=64)
-def _shape(dtype: int, shape: tuple[int, ...]) -> bytes:
+def _before_pixels(
+    context: CallContext,
+    signature: str,
+    alias: str,
+    dtype: int,
+    shape: tuple[int, ...],
+    length: int,
+) -> bytes:
+    """All of a request but the pixels themselves, which are its end."""
     tensor = messages.Tensor(dtype=dtype)
     for size in shape:
         tensor.tensor_shape.dim.add(size=size)
-    written: bytes = tensor.SerializeToString()
-    return written
+    value: bytes = tensor.SerializeToString()
+    value += _field(4, length)  # TensorProto.tensor_content
+    entry = _field(1, len(alias.encode())) + alias.encode() + _field(2, len(value) + length) + value
+    # An entry of the map PredictRequest.inputs.
+    before: bytes = _request(context, signature).SerializeToString()
+    return before + _field(2, len(entry) + length) + entry
 
 
-def _field(number: int, parts: Sequence[Any]) -> list[Any]:
-    """A field of bytes: its tag, its length as a varint, and its parts."""
-    head, length = bytearray([number << 3 | 2]), sum(map(len, parts))
+def _request(context: CallContext, signature: str) -> Any:
+    request = messages.PredictRequest()
+    _specify(request.model_spec, context)
+    request.model_spec.signature_name = signature
+    return request
+
+
+def _field(number: int, length: int) -> bytes:
+    """What stands before the bytes of a field: its tag, and their number as a varint."""
+    head = bytearray([number << 3 | 2])
     while length > 0x7F:
         head.append(length & 0x7F | 0x80)
         length >>= 7
     head.append(length)
-    return [head, *parts]
+    return bytes(head)
 
 
 def _read_tensor(tensor: Any) -> NDArray[Any]:
