@@ -21,8 +21,7 @@ from client.results import Classification
 
 MOST = 256  # images in one merged request
 _EARLY = 0.01  # seconds; transports may give up a little before the deadline
-PATIENCE = 0.001  # seconds
-_FLIGHTS = 1  # requests under way at once
+PATIENCE = 0.001  # seconds that a leader waits for those of the last request
 
 
 class Question(NamedTuple):
@@ -65,15 +64,15 @@ class Queue:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[Ticket] = deque()
-        self._flights = 0
+        self._is_under_way = False
         self._last = 1  # callers of the last request
         self._gathering: Ticket | None = None
 
     def join(self, ticket: Ticket) -> None:
-        """Wait, or lead at once if there is room for another flight."""
+        """Wait, or lead at once if no request is under way."""
         with self._lock:
-            if self._flights < _FLIGHTS:
-                self._flights += 1
+            if not self._is_under_way:
+                self._is_under_way = True
                 ticket.leads = True
                 return
             self._waiting.append(ticket)
@@ -151,4 +150,4 @@ class Queue:
             following.leads = True
             following.wake()
         else:
-            self._flights -= 1
+            self._is_under_way = False

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPo
 from typing import Any, Literal, Self, overload
 
 from client.coalescing import MOST, Queue
-from client.errors import CallError, DigitsError, Unreachable
+from client.errors import CLOSED, CallError, DigitsError, Unreachable
 from client.exchange import Transport
 from client.parts import Part, Splitter
 from client.results import Classification, Metadata, VersionStatus
@@ -287,7 +287,7 @@ def _hedged(hedge: Hedge, home: _Home) -> Any:
     except (CancelledError, RuntimeError) as error:  # the threads were shut down meanwhile
         if not home.closing.is_set():
             raise
-        raise Unreachable(hedge.first.exchange.context, "this client is closed") from error
+        raise Unreachable(hedge.first.exchange.context, CLOSED) from error
 
 
 def _parts(splitter: Splitter, items: Iterable[Any]) -> Iterator[Part]:

@@ -37,6 +37,9 @@ class CallContext:
         return f"model {self.model!r}{which} at {self.endpoint}"
 
 
+CLOSED = "this client is closed"
+
+
 class DigitsError(Exception):
     """Base of every error that this package raises."""
 

@@ -27,7 +27,7 @@ _CONVERTED = {
     "CMYK": "RGB", "HSV": "RGB", "LAB": "RGB", "RGBX": "RGB", "YCbCr": "RGB",
     "La": "LA", "RGBa": "RGBA",
 }  # fmt: skip
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+STARTS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # of a PNG and a JPEG
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def _read(item: Any, index: int) -> bytes:
         raise InvalidInput(
             f"{name} is a {type(item).__name__}; expected a path, bytes or PIL image"
         )
-    if not data.startswith((_PNG, _JPEG)):
+    if not data.startswith(STARTS):
         raise InvalidInput(f"{name} is no PNG or JPEG: it begins with {data[:8]!r}")
     if len(data) > MAX_FILE_BYTES:
         raise InvalidInput(

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-_STARTS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # of a PNG and a JPEG
 _SUFFIXES = ".png", ".jpg", ".jpeg"
 
 
@@ -43,9 +42,11 @@ def _natural(path: str) -> list[tuple[str, int]]:
 
 def _stdin() -> Iterator[tuple[str, str | bytes]]:
     """One picture's bytes, or the paths that standard input lists."""
+    from client.images import STARTS  # not before numpy is needed: --help is to be quick
+
     stdin = sys.stdin.buffer
     start = stdin.read(8)
-    if start.startswith(_STARTS):
+    if start.startswith(STARTS):
         yield "-", start + stdin.read()
         return
     for line in chain((start + stdin.readline()).splitlines(), stdin):

@@ -14,7 +14,7 @@ from typing import Any
 
 import h11
 
-from client.errors import BadResponse, CallContext, CallError, DeadlineExceeded, Unreachable
+from client.errors import CLOSED, BadResponse, CallContext, CallError, DeadlineExceeded, Unreachable
 from client.exchange import Answer, Exchange
 from client.http11 import Conversation, Response
 from client.rest_wire import failure
@@ -47,7 +47,7 @@ class _Rest:
             yield
         except (OSError, h11.ProtocolError) as error:
             if self._is_closed:
-                raise Unreachable(context, "this client is closed") from error
+                raise Unreachable(context, CLOSED) from error
             kind = next(kind for cause, kind in _FAILURES if isinstance(error, cause))
             raise kind(context, str(error) or "no answer in time") from error
 

@@ -23,6 +23,7 @@ from client.calling import Calling, Observe
 from client.classification import classification, split
 from client.coalescing import PATIENCE, Gate, Question, Queue, Ticket
 from client.errors import (
+    CLOSED,
     CallContext,
     CallError,
     DeadlineExceeded,
@@ -274,7 +275,7 @@ class Verbs:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise Unreachable(self._context(None, None), "this client is closed")
+            raise Unreachable(self._context(None, None), CLOSED)
 
     def _deadline(self, timeout: float | None) -> float:
         seconds = self.timeout if timeout is None else checked_seconds("timeout", timeout)

@@ -25,6 +25,7 @@ from client import DigitClient
 START_TIMEOUT = 120.0  # seconds; an image on a busy machine takes its time
 _STOP_TIMEOUT = 30.0  # seconds
 _IMAGE_PORTS = (8500, 8501)  # fixed by the image's entry point
+_handed_out: set[int] = set()
 
 
 class StartFailed(Exception):
@@ -50,7 +51,7 @@ def serve(base_path: Path, *, name: str = "mnist", flags: Sequence[str] = ()) ->
     Raises:
         StartFailed: no version became AVAILABLE.
     """
-    grpc_port, rest_port = _free_ports(2)
+    grpc_port, rest_port = free_ports(2)
     base_path = base_path.resolve()
     if image := os.environ.get("SERVING_IMAGE"):
         command = _image_command(image, base_path, name, grpc_port, rest_port)
@@ -114,9 +115,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in sockets]
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on, and that this process was not given before."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+            for listener in sockets:
+                listener.bind(("127.0.0.1", 0))
+            ports = [listener.getsockname()[1] for listener in sockets]
+        if _handed_out.isdisjoint(ports):
+            _handed_out.update(ports)
+            return ports

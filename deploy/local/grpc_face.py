@@ -77,14 +77,15 @@ async def make_server(
         ]
     )
     pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc")
-    for service, table in methods(handlers).items():
+    services = methods(handlers)
+    for service, table in services.items():
         rpcs = {name: _rpc(pool, name, *row) for name, row in table.items()}
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, rpcs)])
     if health:
         await _add_health(server)
     types = {
         service: {name: row[0] for name, row in table.items()}
-        for service, table in methods(handlers).items()
+        for service, table in services.items()
     }
     reflection.add(server, types, [health_pb2.DESCRIPTOR] if health else [])
     return server

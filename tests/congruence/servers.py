@@ -26,6 +26,7 @@ from tensorflow_serving.apis import (  # noqa: F401 (makes their messages known 
     prediction_log_pb2,
 )
 
+from deploy.runner import free_ports
 from tests.congruence.comparing import Answer
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,6 @@ _HELLO = {  # what makes an open port say something
     "rest": b"GET / HTTP/1.0\r\n\r\n",
 }
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-_handed_out: set[int] = set()
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Server:
     def __init__(self, models: Path, work: Path) -> None:
         work.mkdir(parents=True)
         self.models, self.work = models, work
-        self.port, self.rest_port = _free_ports()
+        self.port, self.rest_port = free_ports(2)
         self.channel = grpc.insecure_channel(
             f"127.0.0.1:{self.port}", [("grpc.max_receive_message_length", -1)]
         )
@@ -264,18 +264,6 @@ def _says_something(port: int, hello: bytes) -> bool:
             return bool(connection.recv(1))
     except OSError:
         return False
-
-
-def _free_ports() -> tuple[int, int]:
-    """Two ports that nobody listens on, never the same again."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            for each in (first, second):
-                each.bind(("127.0.0.1", 0))
-            ports = (first.getsockname()[1], second.getsockname()[1])
-        if _handed_out.isdisjoint(ports):
-            _handed_out.update(ports)
-            return ports
 
 
 def _health_pool() -> Any:

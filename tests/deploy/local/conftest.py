@@ -25,6 +25,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from deploy.runner import free_ports
+
 v1 = tf.compat.v1
 DEADLINE = 60
 
@@ -129,14 +131,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Servers
 
 
-def _free_ports() -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 @dataclasses.dataclass
 class Server:
     """A server process and its two ports."""
@@ -211,7 +205,7 @@ def start_server(
     servers: list[Server] = []
 
     def start(*arguments: str, **flags: Any) -> Server:
-        port, rest_port = _free_ports()
+        port, rest_port = free_ports(2)
         log = tmp_path_factory.mktemp("server") / "log"
         given = {"port": port, "rest_api_port": rest_port, "max_num_load_retries": 0, **flags}
         command = [sys.executable, "-m", "deploy.local", *arguments]
