@@ -51,6 +51,9 @@ figures: .venv/installed  ## draw the figures of export/README.md anew
 lock:  ## pin all dependencies anew, with hashes, for every supported Python (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --upgrade --extra dev pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --extra exporter --constraint requirements.lock pyproject.toml \
+	  --output-file deploy/exporter/requirements.lock
 
 clean:  ## remove the environment, caches and the demo's pictures; models stay
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache
