@@ -1,0 +1,1 @@
+"""`python -m deploy.exporter`: tells Prometheus what neither the server nor nginx tells it."""

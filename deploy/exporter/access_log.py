@@ -1,0 +1,123 @@
+"""The gateway's access log, counted: nginx sends each line by UDP, as syslog.
+
+What is lost on the way is not counted, so the counts are for eyes and alarms, not for bills.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import socket
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from deploy.exporter.models import Models
+
+_METHODS = {
+    "Predict": "predict",
+    "Classify": "classify",
+    "Regress": "regress",
+    "MultiInference": "multi_inference",
+    "GetModelMetadata": "metadata",
+    "GetModelStatus": "status",
+}
+_GRPC = re.compile(r"/tensorflow\.serving\.(?:Prediction|Model)Service/(\w+)")
+_REST = re.compile(r"/v1/models/[^/:]+(?:/(?:versions|labels)/[^/:]+)?(:\w+|/metadata)?")
+_ENDINGS = {
+    None: "status",
+    "/metadata": "metadata",
+    ":predict": "predict",
+    ":classify": "classify",
+    ":regress": "regress",
+}
+_FAULTS = {2, 4, 13, 14, 15}  # UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS
+_RESOURCE_EXHAUSTED = 8
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LONGEST = 1 << 16  # bytes of a datagram
+_BUFFER = 1 << 20  # bytes that may wait while a scrape is answered
+
+
+class AccessLog:
+    """Counts lines by who asked what and how it ended.
+
+    Args:
+        registry: where the metrics go.
+        models: the names that may become labels; others are "other".
+    """
+
+    def __init__(self, registry: CollectorRegistry, models: Models) -> None:
+        self._models = models
+        self._requests = Counter(
+            "digits_gateway_requests",
+            "Requests at the gateway.",
+            ["key", "model", "method", "status", "outcome"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "digits_gateway_request_seconds",
+            "From the request's first byte to the answer's last.",
+            ["method", "outcome"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._bad_lines = Counter(
+            "digits_gateway_bad_lines", "Datagrams that are no line of the log.", registry=registry
+        )
+
+    def count(self, datagram: bytes) -> None:
+        """Count one line, behind whatever header syslog put before it; never raises."""
+        try:
+            line = json.loads(datagram[datagram.index(b"{") :])
+            key, model, method = str(line["key"]), str(line["model"]), _method(line)
+            status, result = _outcome(line)
+            seconds = float(line["seconds"])
+            if not 0 <= seconds < math.inf:
+                raise ValueError(seconds)
+        except (KeyError, RecursionError, TypeError, ValueError):
+            self._bad_lines.inc()
+            return
+        if model and model not in self._models.names:
+            model = "other"
+        self._requests.labels(key, model, method, status, result).inc()
+        self._seconds.labels(method, result).observe(seconds)
+
+    def listen(self, opened: socket.socket) -> None:
+        """Count what arrives, for ever."""
+        while True:
+            self.count(opened.recv(_LONGEST))
+
+
+def bind(port: int) -> socket.socket:
+    """The socket that the lines arrive at."""
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    opened.bind(("", port))
+    return opened
+
+
+def _method(line: dict[str, Any]) -> str:
+    path = line["path"]
+    if grpc := _GRPC.fullmatch(path):
+        return _METHODS.get(grpc[1], "other")
+    if rest := _REST.fullmatch(path):
+        return _ENDINGS.get(rest[1], "other")
+    # The page's files and /healthz need neither a key nor a server.
+    is_file = line["method"] in ("GET", "HEAD") and not line["upstream"] and line["status"] < 400
+    return "page" if is_file else "other"
+
+
+def _outcome(line: dict[str, Any]) -> tuple[str, str]:
+    """The status as a label, and whose doing it was."""
+    status, code = int(line["status"]), int(line["grpc_status"] or 0)
+    if not (100 <= status <= 599 and 0 <= code <= 16):
+        raise ValueError(f"{status} {code}")
+    label = str(status) if line["grpc_status"] == "" else f"grpc {code}"
+    if status < 400 and code == 0:
+        return label, "answered"
+    was_asked = bool(line["upstream"])
+    # Without an upstream, "exhausted" is a key's rate.
+    if status >= 500 or code in _FAULTS or (code == _RESOURCE_EXHAUSTED and was_asked):
+        return label, "failed"
+    return label, "rejected" if was_asked else "refused"
