@@ -1,0 +1,97 @@
+"""The bundle's containers, as the engine sees them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import docker
+
+_PROJECT, _SERVICE, _NUMBER = (
+    f"com.docker.compose.{label}" for label in ("project", "service", "container-number")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of a service.
+
+    Attributes:
+        id: the engine's name for it.
+        name: `<service>-<number>`.
+        service: of the compose file.
+        image: what it was made from.
+        state: created, running, restarting, exited, …
+        health: starting, healthy or unhealthy; "" if nobody looks after it.
+        since: when it was started; None if it never was.
+        restarts: how often the engine has started it again.
+        ports: port inside (`8443/tcp`) → host and port outside.
+        address: on the project's network; "" if it is on none.
+    """
+
+    id: str
+    name: str
+    service: str
+    image: str
+    state: str
+    health: str
+    since: datetime | None
+    restarts: int
+    ports: Mapping[str, str]
+    address: str
+
+    @property
+    def condition(self) -> str:
+        """State and health in a word."""
+        return self.health if self.state == "running" and self.health else self.state
+
+    @property
+    def well(self) -> bool:
+        """It runs, and whoever looks after it is content."""
+        return self.condition in ("running", "healthy")
+
+
+def of_project(engine: docker.DockerClient, project: str) -> list[Container]:
+    """The project's containers, running or not, by name."""
+    labels = {"label": [f"{_PROJECT}={project}", f"{_SERVICE}"]}
+    # One that goes away between being listed and being looked at is left out.
+    found = engine.containers.list(all=True, filters=labels, ignore_removed=True)
+    return sorted((_container(one.attrs) for one in found), key=lambda one: one.name)
+
+
+def networks(engine: docker.DockerClient, project: str) -> list[str]:
+    """The names of the project's networks."""
+    found = engine.networks.list(filters={"label": f"{_PROJECT}={project}"})
+    return sorted(network.name for network in found)
+
+
+def _container(attributes: Mapping[str, Any]) -> Container:
+    labels, state = attributes["Config"]["Labels"], attributes["State"]
+    settings = attributes["NetworkSettings"]
+    published = {
+        inside: f"{outside[0]['HostIp']}:{outside[0]['HostPort']}"
+        for inside, outside in (settings["Ports"] or {}).items()
+        if outside
+    }
+    addresses = [network["IPAddress"] for network in settings["Networks"].values()]
+    return Container(
+        id=attributes["Id"],
+        name=f"{labels[_SERVICE]}-{labels[_NUMBER]}",
+        service=labels[_SERVICE],
+        image=attributes["Config"]["Image"],
+        state=state["Status"],
+        health=state.get("Health", {}).get("Status", "").replace("none", ""),
+        since=_time(state["StartedAt"]),
+        restarts=attributes["RestartCount"],
+        ports=published,
+        address=next(filter(None, addresses), ""),
+    )
+
+
+def _time(text: str) -> datetime | None:
+    """Docker writes nanoseconds, and the year 1 for never."""
+    found = datetime.fromisoformat(re.sub(r"\.\d+", "", text))
+    return found if found.year > 1 else None

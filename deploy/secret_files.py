@@ -1,0 +1,62 @@
+"""Where the keys and certificates lie, and how a file there is replaced.
+
+The folder is closed to other users of this machine. `gateway/` in it is mounted in the gateway's
+container, whose user is another one: files there are readable to all who can reach them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy.errors import Refused
+
+_HOUSE = Path(__file__).parent
+
+
+def folder() -> Path:
+    """The secrets' folder: DEPLOY_SECRETS, as the compose file reads it, or `deploy/secrets`."""
+    return _HOUSE / (os.environ.get("DEPLOY_SECRETS") or "secrets")
+
+
+def gateway() -> Path:
+    """The part of it that the gateway sees."""
+    return folder() / "gateway"
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Make the folders if there are none, and be their only writer.
+
+    Raises:
+        Refused: the folder is open to other users of this machine.
+    """
+    folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    gateway().mkdir(exist_ok=True)
+    gateway().chmod(0o755)  # whatever the umask
+    if folder().stat().st_mode & 0o077:
+        raise Refused(f"others on this machine can read {folder()}; run `chmod 700 {folder()}`")
+    opened = os.open(folder(), os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
+def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all: who reads it meanwhile sees the old or the new one."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

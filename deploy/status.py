@@ -1,0 +1,127 @@
+"""What runs where, and whether it is well: gathered once, shown as a table or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import docker
+
+from client import CallError, DigitClient
+from client.results import State, VersionStatus
+from deploy import certificates, keys
+from deploy.containers import Container, of_project
+
+_NEEDED = {"serving", "gateway"}
+_TIMEOUT = 2  # seconds for one replica's answer
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A container, and what it says of its model versions; None if it has none or is silent."""
+
+    container: Container
+    versions: Sequence[VersionStatus] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The bundle at one moment.
+
+    Attributes:
+        rows: the containers, by name.
+        urls: what the gateway listens on, for callers on this machine.
+        keys: how many API keys there are.
+        certificate: the gateway's; None if it makes its own at each start.
+    """
+
+    rows: Sequence[Row]
+    urls: Sequence[str]
+    keys: int
+    certificate: certificates.Certificate | None
+
+    @property
+    def well(self) -> bool:
+        """Server and gateway run, and every container is well."""
+        services = {row.container.service for row in self.rows}
+        return services >= _NEEDED and all(row.container.well for row in self.rows)
+
+
+def gather(engine: docker.DockerClient, project: str) -> Status:
+    """Look at every container, and ask every replica for its versions."""
+    found = of_project(engine, project)
+    urls = [url for one in found if one.service == "gateway" for url in _urls(one)]
+    plain = next((url for url in urls if url.startswith("http:")), None)
+    rows = [Row(one, _versions(one, plain) if one.service == "serving" else None) for one in found]
+    return Status(rows, urls, len(keys.read()), certificates.read())
+
+
+def lines(status: Status) -> list[str]:
+    """The status as aligned text."""
+    table = [("CONTAINER", "STATE", "FOR", "VERSIONS", "PORTS", "IMAGE")]
+    for row in status.rows:
+        one = row.container
+        versions = "" if row.versions is None else ", ".join(map(_words, _told(row.versions)))
+        ports = ", ".join(f"{out}→{inside.split('/')[0]}" for inside, out in one.ports.items())
+        table.append((one.name, one.condition, _age(one.since), versions, ports, one.image))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
+    certificate = "none: the gateway makes its own at each start"
+    if status.certificate is not None:
+        hosts = ", ".join(status.certificate.hosts)
+        certificate = f"until {status.certificate.expires:%Y-%m-%d}, for {hosts}"
+    return [
+        *text,
+        "",
+        f"urls         {'  '.join(status.urls) or 'none'}",
+        f"keys         {status.keys}",
+        f"certificate  {certificate}",
+    ]
+
+
+def _urls(gateway: Container) -> list[str]:
+    schemes = {
+        "8443/tcp": ("https", "grpcs"),
+        "8500/tcp": ("grpc",),
+        "8501/tcp": ("http",),
+    }
+    return [
+        f"{scheme}://localhost:{urlsplit('//' + gateway.ports[port]).port}"
+        for port in schemes.keys() & gateway.ports.keys()
+        for scheme in schemes[port]
+    ]
+
+
+def _versions(replica: Container, gateway: str | None) -> Sequence[VersionStatus] | None:
+    """What the replica says; any replica, by the gateway, where its network is out of reach."""
+    asked = [f"http://{replica.address}:8501"] if replica.address else []
+    if replica.condition == "healthy" and gateway:
+        asked.append(gateway)
+    for url in asked:
+        try:
+            with DigitClient(url, timeout=_TIMEOUT) as digits:
+                return digits.status()
+        except CallError:
+            continue
+    return None
+
+
+def _told(versions: Sequence[VersionStatus]) -> list[VersionStatus]:
+    """Without those that ended in peace, which the server lists for ever."""
+    return [one for one in versions if one.error or one.state is not State.END]
+
+
+def _words(version: VersionStatus) -> str:
+    return f"{version.version} {'FAILED' if version.error else version.state}"
+
+
+def _age(since: datetime | None) -> str:
+    if since is None:
+        return ""
+    seconds = int((datetime.now(UTC) - since).total_seconds())
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
