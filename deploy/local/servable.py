@@ -122,17 +122,16 @@ class LoadedGraph:
     def _run(
         self, feeds: dict[Any, Array], fetches: list[Any], targets: list[Any], timeout_ms: int
     ) -> list[Array]:
-        options = None
-        if timeout_ms:
-            serialized = config_pb2.RunOptions(timeout_in_ms=timeout_ms).SerializeToString()
-            options = c_api.TF_NewBufferFromString(serialized)
+        # Who sets no limit lends the thread: handing a small graph to others costs more than it.
+        pool = 0 if timeout_ms else -1
+        limits = config_pb2.RunOptions(timeout_in_ms=timeout_ms, inter_op_thread_pool=pool)
+        options = c_api.TF_NewBufferFromString(limits.SerializeToString())
         try:
             values = self._session._call_tf_sessionrun(options, feeds, fetches, targets, None)
             # Scalars come as plain objects.
             return [np.asarray(v, object if isinstance(v, bytes) else None) for v in values]
         finally:
-            if options is not None:
-                c_api.TF_DeleteBuffer(options)
+            c_api.TF_DeleteBuffer(options)
 
     def _output(self, name: str) -> Any:
         """The C interface's handle of a tensor, given as `<operation>:<index>`."""
