@@ -43,6 +43,9 @@ def main(arguments: list[str]) -> int:
 def _serve(flags: command_line.Flags) -> int:
     # TensorFlow takes seconds to import: say what is wrong with the flags before, not after.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow imports Keras 3 with all that it knows, a third of the start, unless told not to.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    gc.disable()  # while importing, which leaves no garbage worth the time
     import tensorflow as tf
 
     from deploy.local import server
@@ -50,6 +53,7 @@ def _serve(flags: command_line.Flags) -> int:
     tf.get_logger().setLevel(logging.ERROR)
     # What is imported stays: without this each full collection walks it, a third of a second.
     gc.freeze()
+    gc.enable()
     try:
         asyncio.run(server.serve(flags))
     except ServingError as error:
