@@ -7,12 +7,10 @@ Exit status: 0 done (`status`: all is well), 1 refused or failed (`status`: some
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +166,7 @@ def _status(options: argparse.Namespace) -> int:
     with engine.connect() as client:
         found = status.gather(client, engine.Compose().config["name"])
     if options.json:
-        print(json.dumps({**asdict(found), "well": found.well}, default=str))
+        print(status.as_json(found))
     elif found.rows:
         print("\n".join(status.lines(found)))
     else:

@@ -1,6 +1,6 @@
 """Show the whole bundle at work: serve the newest version, ask it over gRPC and REST, stop.
 
-`SERVING=docker` serves with `docker compose`, anything else with the local server.
+`SERVING=docker` serves with `python -m deploy up`, anything else with the local server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import docker
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -46,12 +45,7 @@ def main() -> int:
     try:
         with _serving() as (grpc_url, rest_url):
             answer = _classify(grpc_url, rest_url, golden)
-    except (
-        StartFailed,
-        CallError,
-        subprocess.CalledProcessError,
-        docker.errors.DockerException,
-    ) as error:
+    except (StartFailed, CallError, subprocess.CalledProcessError) as error:
         return _fail(error)
     print("stop    the server is stopped\n")
     _show_in_terminal(golden, answer)
@@ -72,22 +66,13 @@ def _serving() -> Iterator[tuple[str, str]]:
         with serve(MODEL) as server:
             yield server.grpc_url, server.rest_url
         return
-    files = ["deploy/docker-compose.yml"]
-    if not _has_gpu():
-        files.append("deploy/docker-compose.cpu.yml")
-    compose = ["docker", "compose", "--progress=plain", *(f"--file={file}" for file in files)]
-    print(f"serve   {' '.join(compose)} up")
+    deploy = [sys.executable, "-m", "deploy"]
+    print("serve   python -m deploy up", flush=True)
+    subprocess.run([*deploy, "up"], stdout=subprocess.DEVNULL, check=True)
     try:
-        subprocess.run([*compose, "up", "--detach", "--wait"], check=True)
         yield _COMPOSE_URLS
     finally:
-        subprocess.run([*compose, "down"], check=True)
-
-
-def _has_gpu() -> bool:
-    """Whether Docker can hand a GPU to a container."""
-    with contextlib.closing(docker.from_env()) as engine:
-        return "nvidia" in engine.info()["Runtimes"]
+        subprocess.run([*deploy, "down"], stdout=subprocess.DEVNULL, check=True)
 
 
 def _classify(grpc_url: str, rest_url: str, golden: Mapping[str, NDArray[Any]]) -> Classification:

@@ -33,13 +33,16 @@ def locked() -> Iterator[None]:
     """Make the folders if there are none, and be their only writer.
 
     Raises:
-        Refused: the folder is open to other users of this machine.
+        Refused: the folder is another user's, or open to others.
     """
     folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder().stat().st_mode & 0o077 or not os.access(folder(), os.W_OK):
+        raise Refused(
+            f"{folder()} is not yours alone (Docker makes it so where it finds none); run "
+            f"`sudo chown -R $USER {folder()}; chmod 700 {folder()}`"
+        )
     gateway().mkdir(exist_ok=True)
     gateway().chmod(0o755)  # whatever the umask
-    if folder().stat().st_mode & 0o077:
-        raise Refused(f"others on this machine can read {folder()}; run `chmod 700 {folder()}`")
     opened = os.open(folder(), os.O_RDONLY)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX)

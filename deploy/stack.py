@@ -121,32 +121,27 @@ def _start(
     up = _running(compose, "up", "--detach", "--build", f"--scale=serving={replicas}")
     with up as ended, Progress(text, at_once=True) as progress:
         begun = time.monotonic()
-        try:
-            while True:
-                started = ended()
-                found = of_project(engine, compose.config["name"])
-                seconds = time.monotonic() - begun
-                for one in found:
-                    if shown.get(one.name) != one.condition:
-                        shown[one.name] = one.condition
-                        line = f"start   {one.name:<14} {one.condition:<12} {seconds:5.1f} s"
-                        progress.print(line, sys.stderr)
-                unwell = [one for one in found if not one.well]
-                if started and not unwell:
-                    return
-                words = ", ".join(f"{one.name} is {one.condition}" for one in unwell)
-                if any(_hopeless(one) for one in unwell if one.id not in before):
-                    raise Refused(words)
-                if seconds > timeout:
-                    raise Refused(f"after {timeout:g} s {words or 'nothing has started'}")
-                time.sleep(_LOOK)
-        except Refused:
+        while True:
+            started = ended()
+            found = of_project(engine, compose.config["name"])
+            seconds = time.monotonic() - begun
             for one in found:
-                if not one.well and one.since:
-                    log = engine.containers.get(one.id).logs(tail=_LOG_LINES)
-                    progress.print(f"\nthe end of {one.name}'s log:", sys.stderr)
-                    progress.print(log.decode(errors="replace"), sys.stderr)
-            raise
+                if shown.get(one.name) != one.condition:
+                    shown[one.name] = one.condition
+                    line = f"start   {one.name:<14} {one.condition:<12} {seconds:5.1f} s"
+                    progress.print(line, sys.stderr)
+            unwell = [one for one in found if not one.well]
+            if started and not unwell:
+                return
+            hopeless = [one for one in unwell if one.id not in before and _hopeless(one)]
+            if hopeless or seconds > timeout:
+                break
+            time.sleep(_LOOK)
+    for one in hopeless or unwell:
+        log = engine.containers.get(one.id).logs(tail=_LOG_LINES).decode(errors="replace").rstrip()
+        print(f"\nthe end of {one.name}'s log:\n{log}\n", file=sys.stderr)
+    words = ", ".join(f"{one.name} is {one.condition}" for one in hopeless or unwell)
+    raise Refused(words if hopeless else f"after {timeout:g} s {words or 'nothing has started'}")
 
 
 def _hopeless(one: Container) -> bool:

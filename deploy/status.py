@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
+from typing import Any
 
 import docker
 
@@ -15,6 +16,7 @@ from deploy import certificates, keys
 from deploy.containers import Container, of_project
 
 _NEEDED = {"serving", "gateway"}
+_SCHEMES = {"https": "8443/tcp", "grpcs": "8443/tcp", "grpc": "8500/tcp", "http": "8501/tcp"}
 _TIMEOUT = 2  # seconds for one replica's answer
 
 
@@ -58,6 +60,14 @@ def gather(engine: docker.DockerClient, project: str) -> Status:
     return Status(rows, urls, len(keys.read()), certificates.read())
 
 
+def as_json(status: Status) -> str:
+    """The status as one JSON object."""
+    containers = [{**asdict(row.container), "versions": row.versions} for row in status.rows]
+    urls, certificate = status.urls, status.certificate
+    whole = {"well": status.well, "containers": containers, "urls": urls, "keys": status.keys}
+    return json.dumps({**whole, "certificate": certificate}, default=_plain)
+
+
 def lines(status: Status) -> list[str]:
     """The status as aligned text."""
     table = [("CONTAINER", "STATE", "FOR", "VERSIONS", "PORTS", "IMAGE")]
@@ -82,15 +92,10 @@ def lines(status: Status) -> list[str]:
 
 
 def _urls(gateway: Container) -> list[str]:
-    schemes = {
-        "8443/tcp": ("https", "grpcs"),
-        "8500/tcp": ("grpc",),
-        "8501/tcp": ("http",),
-    }
     return [
-        f"{scheme}://localhost:{urlsplit('//' + gateway.ports[port]).port}"
-        for port in schemes.keys() & gateway.ports.keys()
-        for scheme in schemes[port]
+        f"{scheme}://localhost:{gateway.ports[port].rpartition(':')[2]}"
+        for scheme, port in _SCHEMES.items()
+        if port in gateway.ports
     ]
 
 
@@ -125,3 +130,7 @@ def _age(since: datetime | None) -> str:
         if seconds >= length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else asdict(value)
