@@ -1,0 +1,81 @@
+"""The committed monitoring, made quick, and a Prometheus to ask about it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+MONITORING = ROOT / "deploy" / "monitoring"
+DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
+DEADLINE = 120.0  # seconds for what takes a few
+
+Samples = list[tuple[dict[str, str], float]]
+
+
+def quick(folder: Path) -> Path:
+    """A copy of the configuration that looks each second, and whose alerts wait for one."""
+    copy = folder / "monitoring"
+    shutil.copytree(MONITORING, copy)
+    for path in copy.glob("*.yml"):
+        text = path.read_text().replace("15s", "1s")
+        path.write_text(re.sub(r"\bfor: \w+", "for: 1s", text))
+    return copy / "prometheus.yml"
+
+
+def until(holds: Callable[[], Any], what: str) -> Any:
+    """The first true value; fails after a generous time."""
+    deadline = time.monotonic() + DEADLINE
+    while not (value := holds()):
+        assert time.monotonic() < deadline, f"waited {DEADLINE:g} s for {what}"
+        time.sleep(0.2)
+    return value
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running one, by its URL."""
+
+    url: str
+
+    def query(self, expression: str) -> Samples:
+        """Labels and values of an expression, now."""
+        result = self._get("query", query=expression)["result"]
+        return [(sample["metric"], float(sample["value"][1])) for sample in result]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Every rule that it has loaded."""
+        groups = self._get("rules")["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    def health(self) -> dict[str, list[str]]:
+        """Job → the health of each of its targets."""
+        health: dict[str, list[str]] = {}
+        for target in self._get("targets")["activeTargets"]:
+            health.setdefault(target["labels"]["job"], []).append(target["health"])
+        return health
+
+    def state(self, alert: str) -> str:
+        """inactive, pending or firing."""
+        return next(str(rule["state"]) for rule in self.rules() if rule["name"] == alert)
+
+    def answers(self) -> bool:
+        """Whether it is up."""
+        try:
+            return bool(self.query("vector(1)"))
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def _get(self, what: str, **arguments: str) -> Any:
+        url = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(arguments)}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return json.load(answer)["data"]

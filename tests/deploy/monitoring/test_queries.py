@@ -1,0 +1,239 @@
+"""What the dashboards and rules ask, asked of a Prometheus that watches the real thing at work:
+the local server, batching as on a GPU, behind a gateway with callers of every kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client import CallError, DigitClient, Policy
+from deploy.runner import Server, free_ports, serve
+from tests.conftest import Version
+from tests.deploy.gateway import Gateway, running
+from tests.deploy.monitoring.prometheus import (
+    DASHBOARDS,
+    ROOT,
+    Prometheus,
+    Samples,
+    quick,
+    until,
+)
+
+CONFIG = ROOT / "deploy" / "server"
+# What Grafana puts in; its interval is four times the scrapes'.
+VARIABLES = {"$model": ".*", "$replica": ".*", "$__rate_interval": "1m"}
+
+
+def expressions() -> Iterator[str]:
+    """Every query of every dashboard, and what fills its lists of choices."""
+    for path in DASHBOARDS:
+        dashboard = json.loads(path.read_text())
+        for panel in dashboard["panels"]:
+            for target in panel.get("targets", ()):
+                expression = target["expr"]
+                for name, value in VARIABLES.items():
+                    expression = expression.replace(name, value)
+                yield expression
+        for variable in dashboard["templating"]["list"]:
+            yield re.sub(r"label_values\((.+), (\w+)\)", r"count by (\2) (\1)", variable["query"])
+
+
+@dataclass(frozen=True)
+class Watched:
+    """All parts of it."""
+
+    server: Server
+    prometheus: Prometheus
+
+
+@contextlib.contextmanager
+def process(folder: Path, *command: str | Path) -> Iterator[None]:
+    with (folder / f"{Path(command[0]).name}.log").open("wb") as log:
+        with subprocess.Popen([*map(str, command)], stdout=log, stderr=log) as started:
+            try:
+                yield
+            finally:
+                started.terminate()
+
+
+@contextlib.contextmanager
+def load(gateway: Gateway, key: str) -> Iterator[None]:
+    """Callers whom the server answers, whom it rejects, and whom the gateway refuses."""
+    door = f"127.0.0.1:{gateway.door}"
+    once = Policy(attempts=1)
+    image = np.zeros((28, 28), np.uint8)
+    over = threading.Event()
+
+    def call() -> None:
+        with contextlib.ExitStack() as stack:
+            clients = [
+                stack.enter_context(
+                    DigitClient(
+                        f"{scheme}://{door}",
+                        model=model,
+                        policy=once,
+                        api_key=given,
+                        tls=gateway.tls,
+                    )
+                )
+                for scheme in ("https", "grpcs")
+                for model, given in (("mnist", key), ("nosuch", key), ("mnist", "dk_wrong"))
+            ]
+            while not over.wait(0.02):
+                for client in clients:
+                    with contextlib.suppress(CallError):
+                        client.classify(image)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def watched(published: Version, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is not installed")
+    folder = tmp_path_factory.mktemp("watched")
+    own, exporter, syslog = free_ports(3)
+    flags = [
+        f"--monitoring_config_file={CONFIG / 'monitoring.config'}",
+        "--enable_batching=true",
+        f"--batching_parameters_file={CONFIG / 'batching.config'}",
+    ]
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serve(published.path.parent, flags=flags))
+        grpc_port, rest_port = (
+            int(url.rpartition(":")[2]) for url in (server.grpc_url, server.rest_url)
+        )
+        (folder / "gateway").mkdir()
+        # Where start.sh would find the exporter.
+        included = f"include {folder / 'gateway'}/run/now/syslog.conf;"
+        sent = f"access_log syslog:server=127.0.0.1:{syslog},nohostname,tag=gateway json;"
+        gateway = stack.enter_context(
+            running(
+                folder / "gateway", ["127.0.0.1"], (grpc_port, rest_port), changes={included: sent}
+            )
+        )
+        stack.enter_context(
+            process(
+                folder,
+                *(sys.executable, "-m", "deploy.exporter", f"--models={CONFIG / 'models.config'}"),
+                *(f"--serving=127.0.0.1:{rest_port}", f"--gateway=127.0.0.1:{gateway.door}"),
+                *(f"--port={exporter}", f"--syslog={syslog}"),
+            )
+        )
+        config = quick(folder)
+        text = config.read_text()
+        static = f'static_configs: [{{ targets: ["127.0.0.1:{rest_port}"] }}]'
+        text = re.sub(r"dns_sd_configs:\n +- .*", static, text)
+        text = text.replace("exporter:9100", f"127.0.0.1:{exporter}")
+        config.write_text(text.replace("localhost:9090", f"127.0.0.1:{own}"))
+        stack.enter_context(
+            process(
+                folder,
+                *(
+                    "prometheus",
+                    f"--config.file={config}",
+                    f"--storage.tsdb.path={folder / 'data'}",
+                ),
+                f"--web.listen-address=127.0.0.1:{own}",
+            )
+        )
+        prometheus = Prometheus(f"http://127.0.0.1:{own}")
+        until(prometheus.answers, "Prometheus")
+        stack.enter_context(load(gateway, gateway.new_key("tester")))
+        yield Watched(server, prometheus)
+
+
+def _has_data(samples: Samples) -> bool:
+    return bool(samples) and all(math.isfinite(value) for _, value in samples)
+
+
+def _wait_for_data(prometheus: Prometheus, queries: list[str]) -> None:
+    missing = list(queries)
+
+    def none_missing() -> bool:
+        missing[:] = [query for query in missing if not _has_data(prometheus.query(query))]
+        return not missing
+
+    with contextlib.suppress(AssertionError):
+        until(none_missing, "data")
+    assert missing == []
+
+
+def test_every_target_is_up(watched: Watched) -> None:
+    everything = {"serving": ["up"], "exporter": ["up"], "prometheus": ["up"]}
+    until(lambda: watched.prometheus.health() == everything, "targets")
+
+
+def test_every_query_of_every_dashboard_returns_data(watched: Watched) -> None:
+    queries = list(expressions())
+    assert len(queries) > 20
+    _wait_for_data(watched.prometheus, queries)
+
+
+def test_every_recording_rule_returns_data(watched: Watched) -> None:
+    names = {rule["name"] for rule in watched.prometheus.rules() if rule["type"] == "recording"}
+    assert len(names) > 10
+    _wait_for_data(watched.prometheus, sorted(names))
+
+
+def test_every_alert_can_be_evaluated(watched: Watched) -> None:
+    def health() -> set[str]:
+        return {rule["health"] for rule in watched.prometheus.rules()}
+
+    until(lambda: health() == {"ok"}, "rules")
+
+
+def test_nginx_lines_are_counted_as_what_happened(watched: Watched) -> None:
+    expected = {
+        ("tester", "mnist", "predict", "200", "answered"),
+        ("tester", "", "predict", "grpc 0", "answered"),
+        ("tester", "other", "predict", "404", "rejected"),
+        ("tester", "", "predict", "grpc 5", "rejected"),
+        ("", "mnist", "predict", "401", "refused"),
+        ("", "", "predict", "grpc 16", "refused"),
+    }
+    labels = ("key", "model", "method", "status", "outcome")
+
+    def counted() -> set[tuple[str, ...]]:
+        samples = watched.prometheus.query("digits_gateway_requests_total")
+        return {tuple(found.get(label, "") for label in labels) for found, _ in samples}
+
+    until(lambda: expected <= counted(), "all kinds of requests")
+    assert {key for key, *_ in counted()} == {"tester", ""}
+    ((_, bad_lines),) = watched.prometheus.query("digits_gateway_bad_lines_total")
+    assert bad_lines == 0
+
+
+def test_a_server_that_ends_is_an_alert_and_its_requests_are_failed(watched: Watched) -> None:
+    """The last test: nothing answers after it."""
+    prometheus = watched.prometheus
+    assert prometheus.state("AllReplicasDown") == "inactive"
+    watched.server.process.kill()
+    for alert in ("AllReplicasDown", "FailuresFast"):
+        until(lambda alert=alert: prometheus.state(alert) == "firing", alert)  # type: ignore[misc]
+    failed = 'sum by (status) (digits_gateway_requests_total{outcome="failed"}) > 0'
+
+    def statuses() -> set[str]:
+        return {labels["status"] for labels, _ in prometheus.query(failed)}
+
+    until(lambda: statuses() >= {"503", "grpc 14"}, "failed requests")
+    until(lambda: [v for _, v in prometheus.query("digits_replica_up")] == [0], "the exporter")
