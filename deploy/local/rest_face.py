@@ -47,6 +47,15 @@ _PAGE_TYPES = {
     ".png": "image/png",
     ".ico": "image/x-icon",
 }
+# As the gateway sends them.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 _INFLATED_LIMIT = 100 * 2**20
 _LINE_LIMIT = 2**20
 _REASONS = {400: "Bad Request", 404: "Not Found", 501: "Not Implemented"}
@@ -158,8 +167,7 @@ class RestFace:
             for path in self._page.iterdir():
                 if path.name == name and path.is_file():
                     kind = _PAGE_TYPES.get(path.suffix, "application/octet-stream")
-                    policy = {"Content-Security-Policy": "default-src 'self'"}
-                    return _response(Reply(200, kind, path.read_bytes()), policy)
+                    return _response(Reply(200, kind, path.read_bytes()), _PAGE_HEADERS)
         return _response(_html(404), close=True)
 
     # The API

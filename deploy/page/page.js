@@ -1,62 +1,313 @@
-"use strict";
+// The paper, its tools, and the answer beside it.
 
-// The graph itself finds, scales and centres the digit, so the page sends its paper as it is.
-const paper = document.getElementById("paper");
-const answer = document.getElementById("answer");
-const pen = paper.getContext("2d");
-const meters = Array.from({ length: 10 }, (_, digit) => {
-  const meter = document.createElement("meter");
-  const row = document.createElement("li");
-  row.append(String(digit), meter);
-  document.getElementById("bars").append(row);
-  return meter;
-});
+import { seen } from "./digit.js";
+import { Trouble, ask, newestVersion, takeKey, useKey } from "./server.js";
+
+const SIDE = 280; // units of the paper, whatever it measures on the screen
+const STEP = 7; // units that an arrow key moves the pen
+const DRAWN = 120; // pixels, of a drawing's longer side when the model's pixels are made of it
+const MARGIN = 20; // pixels around it, by which bare paper is known
+const LARGEST = 512; // pixels, of a picture; larger ones are shrunk
+
+const $ = (id) => document.getElementById(id);
+const paper = $("paper");
+
+// What was on the paper, the newest last: strokes, each an SVG path, or a picture, a canvas.
+const pages = [{ strokes: [] }];
+const current = () => pages.at(-1);
+const isBlank = () => current().strokes?.length === 0;
+
+function turn(page) {
+  pages.push(page);
+  changed();
+}
+
+function undo() {
+  if (pages.length > 1) pages.pop();
+  changed();
+}
 
 function clear() {
-  pen.fillStyle = "white";
-  pen.fillRect(0, 0, paper.width, paper.height);
-  meters.forEach((meter) => { meter.value = 0; });
+  if (!isBlank()) turn({ strokes: [] });
 }
 
-async function ask() {
-  const picture = paper.toDataURL("image/png").split(",")[1];
-  const response = await fetch("/v1/models/mnist:predict", {
-    method: "POST",
-    body: JSON.stringify({ signature_name: "encoded", inputs: [{ b64: picture }] }),
-  });
-  const body = await response.json();
-  if (!response.ok) throw new Error(body.error);
-  body.outputs.probabilities[0].forEach((share, digit) => { meters[digit].value = share; });
-  answer.textContent = `It is a ${body.outputs.digits[0]}.`;
+// Drawing
+
+const nib = { x: SIDE / 2, y: SIDE / 2, isDown: false };
+
+function moveTo(x, y) {
+  nib.x = Math.min(Math.max(x, 0), SIDE);
+  nib.y = Math.min(Math.max(y, 0), SIDE);
+  if (!nib.isDown) return showPaper();
+  current().strokes[current().strokes.length - 1] += `L${nib.x.toFixed(1)} ${nib.y.toFixed(1)}`;
+  changed();
 }
 
-// One question at a time, and one more after it if something was drawn meanwhile.
-let asking = false;
-let changed = false;
-async function update() {
-  changed = true;
-  if (asking) return;
-  asking = true;
-  while (changed) {
-    changed = false;
-    try { await ask(); } catch (error) { answer.textContent = `No answer: ${error.message}`; }
-  }
-  asking = false;
+function putDown() {
+  nib.isDown = true;
+  const stroke = `M${nib.x.toFixed(1)} ${nib.y.toFixed(1)}l.01 0`; // a tap leaves a dot
+  turn({ strokes: [...(current().strokes ?? []), stroke] });
+}
+
+function lift() {
+  nib.isDown = false;
+  showPaper();
+}
+
+let pointer = null; // the one that draws; a palm or a second finger does not
+
+function moveToEvent({ clientX, clientY }) {
+  const sheet = paper.getBoundingClientRect();
+  moveTo(((clientX - sheet.left) / sheet.width) * SIDE, ((clientY - sheet.top) / sheet.height) * SIDE);
 }
 
 paper.addEventListener("pointerdown", (event) => {
-  paper.setPointerCapture(event.pointerId);
-  pen.beginPath();
-  pen.moveTo(event.offsetX, event.offsetY);
+  if (pointer !== null || event.button !== 0) return;
+  pointer = event.pointerId;
+  paper.setPointerCapture(pointer);
+  lift();
+  moveToEvent(event);
+  putDown();
 });
 paper.addEventListener("pointermove", (event) => {
-  if (!paper.hasPointerCapture(event.pointerId)) return;
-  pen.lineTo(event.offsetX, event.offsetY);
-  pen.stroke();
-  update();
+  if (event.pointerId !== pointer) return;
+  const events = event.getCoalescedEvents?.() ?? [];
+  (events.length ? events : [event]).forEach(moveToEvent);
 });
-document.getElementById("clear").addEventListener("click", clear);
+for (const kind of ["pointerup", "pointercancel"]) {
+  paper.addEventListener(kind, (event) => {
+    if (event.pointerId !== pointer) return;
+    pointer = null;
+    lift();
+  });
+}
 
-clear();
-pen.lineWidth = 18;
-pen.lineCap = pen.lineJoin = "round";
+// Keys
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const held = new Set();
+const actions = {
+  " ": () => (nib.isDown ? lift() : putDown()),
+  Escape: lift,
+  Backspace: () => { lift(); undo(); },
+  Delete: () => { lift(); clear(); },
+};
+
+paper.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key in ARROWS) {
+    held.add(event.key);
+    const [x, y] = [0, 1].map((axis) => [...held].reduce((way, key) => way + ARROWS[key][axis], 0));
+    moveTo(nib.x + STEP * x, nib.y + STEP * y);
+  } else if (event.key in actions) {
+    if (!event.repeat || event.key === "Backspace") actions[event.key]();
+  } else return;
+  event.preventDefault();
+});
+paper.addEventListener("keyup", (event) => held.delete(event.key));
+paper.addEventListener("blur", () => { held.clear(); lift(); });
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || event.target === $("key")) return;
+  event.preventDefault();
+  actions.Backspace();
+});
+
+$("undo").addEventListener("click", undo);
+$("clear").addEventListener("click", clear);
+
+// Pictures
+
+async function take(file) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file); // turned as its camera was held
+  } catch {
+    return tell("This file is no picture that the browser can read.");
+  }
+  const scale = Math.min(1, LARGEST / Math.max(bitmap.width, bitmap.height));
+  const sides = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const pen = sheet(...sides);
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(bitmap, 0, 0, ...sides);
+  turn({ picture: pen.canvas });
+}
+
+$("choose").addEventListener("click", () => $("file").click());
+$("file").addEventListener("change", ({ target }) => {
+  if (target.files.length) take(target.files[0]);
+  target.value = ""; // so that the same one may be chosen again
+});
+document.addEventListener("paste", ({ clipboardData }) => {
+  if (clipboardData.files.length) take(clipboardData.files[0]);
+});
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    paper.classList.toggle("wanting", kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+  });
+}
+
+// What the model gets
+
+function sheet(width, height) {
+  const pen = Object.assign(document.createElement("canvas"), { width, height })
+    .getContext("2d", { willReadFrequently: true });
+  pen.fillStyle = "white";
+  pen.fillRect(0, 0, width, height);
+  return pen;
+}
+
+// The drawing on bare paper, as large whether it was drawn small or large.
+function drawn() {
+  const { x, y, width, height } = $("ink").getBBox();
+  const lineWidth = parseFloat(getComputedStyle($("ink")).strokeWidth);
+  const scale = DRAWN / (Math.max(width, height) + lineWidth);
+  const side = DRAWN + 2 * MARGIN;
+  const pen = sheet(side, side);
+  pen.translate(side / 2, side / 2);
+  pen.scale(scale, scale);
+  pen.translate(-x - width / 2, -y - height / 2);
+  pen.lineCap = pen.lineJoin = "round";
+  pen.lineWidth = lineWidth;
+  pen.stroke(new Path2D($("ink").getAttribute("d")));
+  return pen.canvas;
+}
+
+function pixels() {
+  const canvas = current().picture ?? drawn();
+  return seen(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height));
+}
+
+// Asking: one question at a time, after it the newest drawing.
+
+let isNew = false;
+let isAsking = false;
+let wake = () => {};
+
+function changed() {
+  showPaper();
+  isNew = true;
+  work();
+}
+
+async function work() {
+  if (isAsking) return;
+  asking(true);
+  try {
+    while (isNew) await step();
+  } finally {
+    asking(false);
+  }
+}
+
+function asking(value) {
+  isAsking = value;
+  $("answer").ariaBusy = value;
+}
+
+async function step() {
+  await new Promise(requestAnimationFrame); // nobody sees more
+  isNew = false;
+  const image = isBlank() ? null : pixels();
+  try {
+    const answer = image ? await ask(image) : await newestVersion();
+    tell("");
+    if (isBlank()) showNothing("Nothing to read yet.");
+    else if (image) showAnswer(image, answer);
+    else showNothing("No digit to be seen in this picture.");
+  } catch (trouble) {
+    if (!(trouble instanceof Trouble)) throw trouble;
+    tell(trouble.message, trouble.status === 401);
+    const isWorthIt = trouble.seconds < Infinity || trouble.status === 401;
+    if (isWorthIt) await pause(trouble.seconds);
+    isNew ||= isWorthIt;
+  }
+}
+
+function pause(seconds) {
+  return new Promise((resolve) => {
+    wake = resolve;
+    if (seconds < Infinity) setTimeout(resolve, 1000 * seconds);
+  });
+}
+
+$("door").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey($("key").value);
+  $("key").value = "";
+  wake();
+});
+
+// Showing
+
+const rows = Array.from({ length: 10 }, (_, digit) => {
+  const row = document.createElement("li");
+  row.append(...["b", "i", "span"].map((name) => document.createElement(name)));
+  row.firstChild.textContent = digit;
+  $("bars").append(row);
+  return row;
+});
+
+function showPaper() {
+  const { picture, strokes = [] } = current();
+  paper.querySelector("canvas")?.remove();
+  if (picture) paper.prepend(picture);
+  paper.classList.toggle("used", !isBlank());
+  paper.classList.toggle("down", nib.isDown);
+  $("ink").setAttribute("d", strokes.join(""));
+  $("nib").setAttribute("cx", nib.x);
+  $("nib").setAttribute("cy", nib.y);
+}
+
+function showAnswer(image, { probabilities, version, milliseconds }) {
+  const [first, second] = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
+  const share = probabilities[first];
+  $("digit").textContent = first;
+  if (share > 0.9) say(`Surely ${named(first)}.`);
+  else if (share > 0.5) say(`Probably ${named(first)}.`);
+  else say(`Perhaps ${named(first)}, or ${named(second)}.`);
+  $("facts").textContent = `version ${version} · ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
+  showBars(probabilities, first);
+  showSeen(image);
+}
+
+const named = (digit) => (digit === 8 ? "an 8" : `a ${digit}`);
+
+function showNothing(words) {
+  $("digit").textContent = "?";
+  say(words);
+  $("facts").textContent = "";
+  showBars(rows.map(() => 0));
+  showSeen(new Uint8Array(28 * 28));
+}
+
+function showBars(probabilities, first) {
+  rows.forEach((row, digit) => {
+    row.classList.toggle("first", digit === first);
+    row.style.setProperty("--share", probabilities[digit]);
+    row.lastChild.textContent = `${(100 * probabilities[digit]).toFixed(1)} %`;
+  });
+}
+
+function showSeen(image) {
+  const shown = new ImageData(28, 28);
+  image.forEach((ink, i) => shown.data.set([ink, ink, ink, 255], 4 * i));
+  $("seen").getContext("2d").putImageData(shown, 0, 0);
+}
+
+// Only what is new, or a screen reader would say it at each stroke again.
+function say(words) {
+  if ($("words").textContent !== words) $("words").textContent = words;
+}
+
+function tell(words, needsKey = false) {
+  if ($("why").textContent !== words) $("why").textContent = words;
+  $("trouble").hidden = !words;
+  $("door").hidden = !needsKey;
+  if (needsKey && document.activeElement === document.body) $("key").focus();
+}
+
+takeKey();
+showNothing("Nothing to read yet.");
+changed(); // finds out whether the server answers, and asks for a key

@@ -10,9 +10,17 @@ from aiohttp import web
 
 from deploy.local.rest_face import RestFace
 
+_GUARDS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
 
 async def fetch(page: Path, path: str) -> Any:
-    """Status, Content-Type, Content-Security-Policy and body of one GET."""
+    """Status, Content-Type, the headers that guard the page, and body of one GET."""
     handlers: Any = None
     runner = RestFace(handlers, threads=1, page=page).runner(0)
     await runner.setup()
@@ -23,8 +31,8 @@ async def fetch(page: Path, path: str) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", runner.addresses[0][1], timeout=60)
         connection.request("GET", path)
         answer = connection.getresponse()
-        names = ("Content-Type", "Content-Security-Policy")
-        row = (answer.status, *map(answer.getheader, names), answer.read())
+        guards = [answer.getheader(name) for name in _GUARDS]
+        row = (answer.status, answer.getheader("Content-Type"), guards, answer.read())
         connection.close()
         return row
 
@@ -55,7 +63,7 @@ def page(tmp_path: Path) -> Path:
     ],
 )
 def test_files_of_the_page(page: Path, path: str, kind: str, body: bytes) -> None:
-    assert asyncio.run(fetch(page, path)) == (200, kind, "default-src 'self'", body)
+    assert asyncio.run(fetch(page, path)) == (200, kind, [*_GUARDS.values()], body)
 
 
 @pytest.mark.parametrize(
@@ -66,5 +74,5 @@ def test_what_is_not_in_the_folder(page: Path, path: str) -> None:
 
 
 def test_without_the_folder_the_root_is_not_found(tmp_path: Path) -> None:
-    status, kind, policy, _ = asyncio.run(fetch(tmp_path / "none", "/"))
-    assert (status, kind, policy) == (404, "text/html", None)
+    status, kind, guards, _ = asyncio.run(fetch(tmp_path / "none", "/"))
+    assert (status, kind, guards) == (404, "text/html", [None] * len(_GUARDS))
