@@ -1,0 +1,573 @@
+"""The gateway's nginx on this machine, in front of servers that remember what they are asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from client import AccessDenied, AsyncDigitClient, Classification, DigitClient, Overloaded, Tls
+from deploy import certificates
+from deploy.runner import free_ports, serve
+from tests.conftest import Version
+from tests.deploy.gateway import DEADLINE, Gateway, hosts, running, secrets_in, until
+from tests.deploy.recorder import Recorder, recording
+
+ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+PREDICT_OVER_REST = "/v1/models/mnist:predict"
+MEGABYTE = bytes(1 << 20)
+
+Ports = tuple[int, int]
+
+
+@pytest.fixture(scope="module")
+def ports() -> Ports:
+    grpc_port, rest_port = free_ports(2)
+    return grpc_port, rest_port
+
+
+@pytest.fixture(scope="module")
+def one(ports: Ports) -> Iterator[Recorder]:
+    """The one replica of most tests."""
+    with recording(ADDRESSES[0], ports) as recorder:
+        yield recorder
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    one: Recorder, ports: Ports, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("gateway")
+    quickly = {"client_body_timeout 10s": "client_body_timeout 1s"}
+    with running(folder, [one.address], ports, changes=quickly) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def key(gateway: Gateway) -> str:
+    return gateway.new_key("alice")
+
+
+@pytest.fixture
+def unasked(one: Recorder) -> Iterator[None]:
+    """Whatever a test does, the server sees nothing of it."""
+    before = len(one.asked)
+    yield
+    assert one.asked[before:] == []
+
+
+# Who may pass
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("wrong", ["", "dk_00000000000000000000000000000000", "alice", "$key_name"])
+def test_without_a_key_that_is_known_nothing_passes(gateway: Gateway, wrong: str) -> None:
+    answer = gateway.ask("POST", PREDICT_OVER_REST, b"{}", key=wrong)
+    assert answer.status == 401
+    assert answer.headers["content-type"] == "application/json"
+    assert "x-api-key" in json.loads(answer.body)["error"]
+    assert gateway.ask("GET", "/v1/models/mnist", key=wrong).status == 401
+    assert gateway.ask("GET", "/v1/anything", key=wrong).status == 401
+    code, metadata = gateway.call(PREDICT, key=wrong)
+    assert code == "UNAUTHENTICATED"
+    assert "retry-after" not in metadata
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_revoked_key_no_longer_passes(gateway: Gateway) -> None:
+    key = gateway.new_key("bob")
+    gateway.revoke("bob")
+    until(lambda: gateway.ask("GET", "/v1/", key=key).status == 401)
+    until(lambda: gateway.call(PREDICT, key=key)[0] == "UNAUTHENTICATED")
+    assert gateway.process.poll() is None
+
+
+def test_with_a_key_a_call_passes_and_the_server_does_not_see_the_key(
+    gateway: Gateway, one: Recorder, key: str
+) -> None:
+    assert gateway.ask("POST", PREDICT_OVER_REST, b"{}", key=key).body == one.address.encode()
+    assert one.asked[-1] == f"POST {PREDICT_OVER_REST}"
+    assert gateway.call(PREDICT, b"a request", key=key)[0] == "OK"
+    assert one.asked[-1] == PREDICT
+    assert not any("x-api-key" in headers for headers in one.headers)
+
+
+@pytest.mark.usefixtures("unasked")
+def test_plain_http_at_the_door_is_refused(gateway: Gateway) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as connection:
+        connection.sendall(b"GET /v1/models/mnist HTTP/1.1\r\nHost: gateway\r\n\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.usefixtures("unasked")
+def test_old_versions_of_tls_are_refused(gateway: Gateway) -> None:
+    context = gateway.tls.context()
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as connection:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            context.wrap_socket(connection, server_hostname="localhost")
+
+
+# What may pass
+
+WHICH = ("", "/versions/3", "/labels/a%20b")
+ALLOWED = [
+    *(
+        ("POST", f"{which}:{verb}")
+        for which in WHICH
+        for verb in ("predict", "classify", "regress")
+    ),
+    *(("GET", f"{which}{what}") for which in WHICH for what in ("", "/metadata")),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ALLOWED)
+def test_paths_of_inference_and_status_pass_as_they_were_sent(
+    gateway: Gateway, one: Recorder, key: str, method: str, path: str
+) -> None:
+    path = f"/v1/models/mnist{path}"
+    assert gateway.ask(method, path, b"{}" if method == "POST" else None, key=key).status == 200
+    assert one.asked[-1] == f"{method} {path}"
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(
+            f"/tensorflow.serving.PredictionService/{name}"
+            for name in ("Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata")
+        ),
+        "/tensorflow.serving.ModelService/GetModelStatus",
+    ],
+)
+def test_methods_of_inference_and_status_pass(
+    gateway: Gateway, one: Recorder, key: str, method: str
+) -> None:
+    assert gateway.call(method, b"a request", key=key)[0] == "OK"
+    assert one.asked[-1] == method
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *((method, PREDICT_OVER_REST) for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS")),
+        *((method, "/v1/models/mnist") for method in ("POST", "PUT", "DELETE", "HEAD", "TRACE")),
+        ("POST", "/v1/models/mnist:reload"),
+        ("POST", "/v1/models/mnist:predict/"),
+        ("POST", "/v1/models/mnist:predict?x=1"),
+        ("POST", "/v1/models/mnist/versions/new:predict"),
+        ("POST", "/V1/models/mnist:predict"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/mnist/other"),
+        ("GET", "/monitoring/prometheus/metrics"),
+        ("GET", "/monitoring/prometheus/metrics/%2e%2e/%2e%2e/%2e%2e/v1/models/mnist"),
+        ("GET", "/v1/models/mnist/%2e%2e/%2e%2e/%2e%2e/monitoring/prometheus/metrics"),
+        ("GET", "//v1/models/mnist"),
+        ("POST", "/"),
+        ("GET", "/nginx.conf"),
+        ("GET", "/v1/%2e%2e/nginx.conf"),
+    ],
+)
+def test_other_methods_and_paths_are_refused(
+    gateway: Gateway, key: str, method: str, path: str
+) -> None:
+    answer = gateway.ask(method, path, key=key)
+    assert answer.status == (405 if method == "TRACE" else 403)
+    if method != "HEAD":
+        assert json.loads(answer.body).keys() == {"error"}
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
+        "/tensorflow.serving.PredictionService/PredictStreamed",
+        "/tensorflow.serving.SessionService/SessionRun",
+        "/tensorflow.ProfilerService/Profile",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/grpc.health.v1.Health/Check",
+        "/tensorflow.serving.PredictionService/Predict/",
+        "/Predict",
+    ],
+)
+def test_other_calls_are_refused(gateway: Gateway, key: str, method: str) -> None:
+    assert gateway.call(method, key=key)[0] == "PERMISSION_DENIED"
+
+
+# How much, how slowly, how often
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_gigabyte_is_refused(gateway: Gateway, key: str) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+        with gateway.tls.context().wrap_socket(plain, server_hostname="localhost") as connection:
+            connection.sendall(
+                f"POST {PREDICT_OVER_REST} HTTP/1.1\r\nHost: gateway\r\nx-api-key: {key}\r\n"
+                f"Content-Length: {1 << 30}\r\n\r\n".encode()
+            )
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_gigabyte_that_does_not_say_so_is_refused(gateway: Gateway, key: str) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+        with gateway.tls.context().wrap_socket(plain, server_hostname="localhost") as connection:
+            connection.sendall(
+                f"POST {PREDICT_OVER_REST} HTTP/1.1\r\nHost: gateway\r\nx-api-key: {key}\r\n"
+                "Transfer-Encoding: chunked\r\n\r\n".encode()
+            )
+            with contextlib.suppress(ConnectionError, ssl.SSLError):  # it hangs up on the rest
+                for _ in range(1 << 10):
+                    connection.sendall(b"100000\r\n" + MEGABYTE + b"\r\n")
+    until(lambda: '"status":413' in gateway.log)
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_huge_message_is_refused(gateway: Gateway, key: str) -> None:
+    code, metadata = gateway.call(PREDICT, bytes(65 << 20), key=key)
+    assert code == "RESOURCE_EXHAUSTED"
+    assert "retry-after" not in metadata
+
+
+def test_a_thousand_digits_pass(gateway: Gateway, one: Recorder, key: str) -> None:
+    digits = bytes(784_000)
+    assert gateway.call(PREDICT, digits, key=key)[0] == "OK"
+    assert gateway.ask("POST", PREDICT_OVER_REST, 4 * digits, key=key).status == 200
+    assert one.asked[-2:] == [PREDICT, f"POST {PREDICT_OVER_REST}"]
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_body_that_does_not_come_is_not_waited_for(gateway: Gateway, key: str) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+        with gateway.tls.context().wrap_socket(plain, server_hostname="localhost") as connection:
+            connection.sendall(
+                f"POST {PREDICT_OVER_REST} HTTP/1.1\r\nHost: gateway\r\nx-api-key: {key}\r\n"
+                "Content-Length: 100\r\n\r\n{".encode()
+            )
+            with contextlib.suppress(ssl.SSLEOFError):
+                assert connection.recv(1 << 16) == b""  # nginx hangs up, and logs 408
+    until(lambda: '"status":408' in gateway.log)
+
+
+def test_each_key_has_its_own_rate(ports: Ports, one: Recorder, tmp_path: Path) -> None:
+    with running(tmp_path, [one.address], ports, rate=1) as gateway:
+        fast, other = gateway.new_key("fast"), gateway.new_key("other")
+        before = len(one.asked)
+        answers = [gateway.ask("GET", "/v1/models/mnist", key=fast) for _ in range(20)]
+        refused = [answer for answer in answers if answer.status == 429]
+        assert refused
+        assert refused[0].headers["retry-after"] == "1"
+        assert "too fast" in json.loads(refused[0].body)["error"]
+        assert len(one.asked) - before == len(answers) - len(refused)
+        codes = [gateway.call(PREDICT, key=fast) for _ in range(10)]
+        refusals = [metadata for code, metadata in codes if code == "RESOURCE_EXHAUSTED"]
+        assert refusals
+        assert refusals[0]["retry-after"] == "1"
+        assert gateway.ask("GET", "/v1/models/mnist", key=other).status == 200
+        url = f"https://127.0.0.1:{gateway.door}"
+        with DigitClient(url, api_key=fast, tls=gateway.tls) as digits:
+            until(lambda: _is_overloaded(digits))
+
+
+def _is_overloaded(digits: DigitClient) -> bool:
+    try:
+        digits.status(timeout=0.1)
+    except Overloaded as error:
+        return error.retry_after == 1
+    return False
+
+
+# What is told
+
+
+def test_the_page_and_health_need_no_key(gateway: Gateway) -> None:
+    page = gateway.ask("GET", "/")
+    assert (page.status, page.headers["content-type"]) == (200, "text/html")
+    for name, kind in (("page.css", "text/css"), ("page.js", "application/javascript")):
+        answer = gateway.ask("GET", f"/{name}")
+        assert (answer.status, answer.headers["content-type"]) == (200, kind)
+    assert gateway.ask("GET", "/healthz").body == b"ok\n"
+
+
+@pytest.mark.parametrize("path", ["/", "/page.js", "/v1/models/mnist", "/nothing"])
+def test_browsers_are_told_to_be_careful(gateway: Gateway, path: str) -> None:
+    headers = gateway.ask("GET", path).headers
+    policy = dict(
+        each.strip().split(" ", 1) for each in headers["content-security-policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["server"] == "nginx"  # and not which
+    assert "access-control-allow-origin" not in headers
+
+
+def test_each_request_is_one_line_of_json_without_the_key(
+    gateway: Gateway, one: Recorder, ports: Ports, key: str
+) -> None:
+    path = "/v1/models/a%22b/versions/12:predict"
+    gateway.ask("POST", path, b"{}", key=key)
+    gateway.call(PREDICT, b"a request", key=key)
+    gateway.ask("GET", "/v1/models/m/labels/new", key="dk_not-a-key")
+    gateway.call("/tensorflow.ProfilerService/Profile", key=key)
+    told = ("versions/12", PREDICT, "labels/new", "ProfilerService")
+    until(lambda: all(path in gateway.log for path in told))
+    lines = [json.loads(line) for line in gateway.log.splitlines() if line.startswith("{")]
+
+    def last(path: str) -> dict[str, object]:
+        return next(line for line in reversed(lines) if line["path"] == path)
+
+    line = last('/v1/models/a"b/versions/12:predict')
+    assert line["key"] == "alice"
+    assert (line["model"], line["version"], line["label"]) == ('a"b', "12", "")
+    assert (line["client"], line["method"], line["status"]) == ("127.0.0.1", "POST", 200)
+    assert line["upstream"] == f"{one.address}:{ports[1]}"
+    assert isinstance(line["seconds"], float)
+    assert float(str(line["upstream_seconds"])) >= 0
+    assert line["grpc_status"] == ""
+    assert (last(PREDICT)["status"], last(PREDICT)["grpc_status"]) == (200, "0")
+    refused = last("/v1/models/m/labels/new")
+    assert (refused["key"], refused["label"], refused["status"]) == ("", "new", 401)
+    assert refused["upstream"] == refused["upstream_seconds"] == ""
+    assert last("/tensorflow.ProfilerService/Profile")["grpc_status"] == "7"
+    assert all(line["id"] != other["id"] for line, other in pairwise(lines))
+    assert key not in gateway.log
+    assert "dk_" not in gateway.log
+
+
+def test_the_log_goes_to_the_exporter_as_soon_as_there_is_one(gateway: Gateway, key: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as exporter:
+        exporter.bind(("127.0.0.5", 1514))
+        exporter.settimeout(0.1)
+        hosts(gateway.folder, "exporter", ["127.0.0.5"])
+
+        def told() -> bool:
+            gateway.ask("GET", "/v1/models/told", key=key)
+            with contextlib.suppress(TimeoutError):
+                return b'"model":"told"' in exporter.recv(1 << 16)
+            return False
+
+        until(told)
+    hosts(gateway.folder, "exporter", [])
+
+
+def test_this_machine_needs_no_key_and_may_do_the_same(gateway: Gateway, one: Recorder) -> None:
+    assert gateway.ask("GET", "/v1/models/mnist", local=True).status == 200
+    assert gateway.call(PREDICT, local=True)[0] == "OK"
+    assert one.asked[-2:] == ["GET /v1/models/mnist", PREDICT]
+    assert gateway.ask("GET", "/monitoring/prometheus/metrics", local=True).status == 403
+    assert gateway.call("/tensorflow.ProfilerService/Profile", local=True)[0] == "PERMISSION_DENIED"
+    assert one.asked[-2:] == ["GET /v1/models/mnist", PREDICT]
+    until(lambda: '"key":"local"' in gateway.log)
+
+
+# Certificates
+
+
+def test_a_new_certificate_is_shown_without_a_restart(gateway: Gateway) -> None:
+    def shown() -> bytes:
+        with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+            with gateway.tls.context().wrap_socket(plain, server_hostname="localhost") as tls:
+                certificate = tls.getpeercert(binary_form=True)
+                assert certificate is not None
+                return certificate
+
+    before = shown()
+    with secrets_in(gateway.folder):
+        certificates.make()
+    until(lambda: shown() != before)
+    assert gateway.process.poll() is None
+
+
+def test_a_caller_without_the_certificate_that_is_asked_for_is_refused(
+    ports: Ports, one: Recorder, tmp_path: Path
+) -> None:
+    pem, private = tmp_path / "caller.pem", tmp_path / "caller.key"
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    into = ["-nodes", "-subj", "/CN=caller", "-keyout", str(private), "-out", str(pem)]
+    subprocess.run([*new, *into], check=True, capture_output=True)
+    with running(tmp_path, [one.address], ports) as gateway:
+        key = gateway.new_key("alice")
+        shutil.copy(pem, gateway.secrets / "client-ca.pem")
+        until(lambda: gateway.ask("GET", "/v1/models/mnist", key=key).status == 401)
+        before = len(one.asked)
+        assert gateway.call(PREDICT, key=key)[0] == "UNAUTHENTICATED"
+        assert len(one.asked) == before
+        known = Tls(ca=gateway.tls.ca, certificate=pem, key=private)
+        assert gateway.ask("GET", "/v1/models/mnist", key=key, tls=known).status == 200
+        assert gateway.ask("GET", "/v1/models/mnist", tls=known).status == 401  # and no key
+        assert gateway.call(PREDICT, local=True)[0] == "OK"
+
+
+def test_it_starts_without_secrets_and_takes_them_up(
+    ports: Ports, one: Recorder, tmp_path: Path
+) -> None:
+    with running(tmp_path, [one.address], ports, secrets=False) as gateway:
+        blind = ssl.create_default_context()
+        blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+            with blind.wrap_socket(plain) as tls:
+                tls.sendall(b"GET /v1/models/mnist HTTP/1.0\r\nx-api-key: dk_1\r\n\r\n")
+                assert tls.recv(1 << 16).startswith(b"HTTP/1.1 401 ")
+        assert "made one that nobody trusts" in gateway.log
+        with secrets_in(gateway.folder):
+            certificates.make()
+        until(lambda: _is_trusted(gateway))
+        key = gateway.new_key("alice")
+        assert gateway.ask("GET", "/v1/models/mnist", key=key).status == 200
+
+
+def _is_trusted(gateway: Gateway) -> bool:
+    with contextlib.suppress(ssl.SSLError):
+        return gateway.ask("GET", "/healthz").status == 200
+    return False
+
+
+def test_a_mistake_in_a_file_changes_nothing(gateway: Gateway, key: str) -> None:
+    path = gateway.secrets / "keys.conf"
+    good = path.read_text()
+    path.write_text(good + "what is this")
+    until(lambda: "[emerg]" in gateway.log)
+    assert gateway.ask("GET", "/v1/models/mnist", key=key).status == 200
+    path.write_text(good)
+    gateway.revoke("alice")
+    until(lambda: gateway.ask("GET", "/v1/models/mnist", key=key).status == 401)
+
+
+# Replicas
+
+
+@pytest.fixture
+def three(ports: Ports, one: Recorder) -> Iterator[list[Recorder]]:
+    with contextlib.ExitStack() as stack:
+        others = [stack.enter_context(recording(address, ports)) for address in ADDRESSES[1:]]
+        yield [one, *others]
+
+
+def test_replicas_share_the_requests_and_come_and_go(
+    three: list[Recorder], ports: Ports, tmp_path: Path
+) -> None:
+    def asked() -> list[int]:
+        before = [len(replica.asked) for replica in three]
+        for _ in range(12):
+            assert gateway.ask("GET", "/v1/models/mnist", local=True).status == 200
+            assert gateway.call(PREDICT, local=True)[0] == "OK"
+        return [len(replica.asked) - each for replica, each in zip(three, before, strict=True)]
+
+    with running(tmp_path, ADDRESSES[:1], ports) as gateway:
+        assert asked() == [24, 0, 0]
+        gateway.replicas(*ADDRESSES)
+        until(lambda: min(asked()) > 0)
+        gateway.replicas()  # a name that does not resolve says nothing
+        assert sum(asked()) == 24
+        gateway.replicas(*ADDRESSES[1:])
+        until(lambda: asked()[0] == 0)
+
+
+def test_a_dead_replica_is_left_out_and_no_call_fails(
+    one: Recorder, ports: Ports, tmp_path: Path
+) -> None:
+    nobody = ADDRESSES[2]
+    with running(tmp_path, [one.address, nobody], ports) as gateway:
+        before = len(one.asked)
+        for _ in range(10):
+            assert gateway.ask("POST", PREDICT_OVER_REST, b"{}", local=True).status == 200
+            assert gateway.call(PREDICT, b"a request", local=True)[0] == "OK"
+        assert len(one.asked) - before == 20
+        gateway.ask("GET", "/v1/models/mnist", local=True)
+        until(lambda: f'"upstream":"{nobody}:{ports[1]}, {one.address}:{ports[1]}"' in gateway.log)
+
+
+@pytest.mark.parametrize("replicas", [[], [ADDRESSES[2]], ADDRESSES[1:]])
+def test_when_no_replica_answers_callers_are_told_to_come_again(
+    replicas: list[str], ports: Ports, tmp_path: Path
+) -> None:
+    with running(tmp_path, replicas, ports) as gateway:
+        key = gateway.new_key("alice")
+        answer = gateway.ask("POST", PREDICT_OVER_REST, b"{}", key=key)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert "No server answers" in json.loads(answer.body)["error"]
+        code, metadata = gateway.call(PREDICT, key=key)
+        assert (code, metadata["retry-after"]) == ("UNAVAILABLE", "1")
+        assert gateway.ask("GET", "/").status == 200
+
+
+def test_stopping_waits_for_what_is_under_way(ports: Ports, tmp_path: Path) -> None:
+    with socket.create_server((ADDRESSES[1], ports[1])) as server:
+        with running(tmp_path, ADDRESSES[1:2], ports) as gateway:
+            request = b"GET /v1/models/mnist HTTP/1.1\r\nHost: gateway\r\n\r\n"
+            with socket.create_connection(("127.0.0.1", gateway.rest_port), DEADLINE) as caller:
+                caller.sendall(request)
+                replica, _ = server.accept()
+                with replica:
+                    gateway.process.send_signal(signal.SIGQUIT)
+                    until(lambda: not _is_open(gateway.rest_port))
+                    assert gateway.process.poll() is None
+                    replica.recv(1 << 16)
+                    replica.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+                assert caller.recv(1 << 16).endswith(b"done")
+            assert gateway.process.wait(DEADLINE) == 0
+            assert '"status":200' in gateway.log.splitlines()[-1]
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+# The client and a real server
+
+
+@pytest.fixture(scope="module")
+def real(published: Version, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with serve(published.path.parent) as server:
+        grpc_port, rest_port = (
+            urlsplit(url).port or 0 for url in (server.grpc_url, server.rest_url)
+        )
+        folder = tmp_path_factory.mktemp("real")
+        with running(folder, ["127.0.0.1"], (grpc_port, rest_port)) as gateway:
+            yield gateway
+
+
+@pytest.mark.parametrize("scheme", ["grpcs", "https"])
+def test_a_client_classifies_through_the_door(
+    real: Gateway, published: Version, scheme: str
+) -> None:
+    url = f"{scheme}://127.0.0.1:{real.door}"
+    key = real.new_key(f"client-{scheme}")
+    with np.load(published.path / "assets.extra" / "golden.npz") as golden:
+        images, probabilities = golden["images"], golden["probabilities"]
+
+    async def classify() -> Classification:
+        async with AsyncDigitClient(url, api_key=key, tls=real.tls) as digits:
+            return await digits.classify(images)
+
+    with DigitClient(url, api_key=key, tls=real.tls) as digits:
+        digits.wait_until_ready()
+        for answer in (digits.classify(images), asyncio.run(classify())):
+            np.testing.assert_allclose(answer.probabilities, probabilities, atol=1e-5)
+        assert digits.metadata().version == digits.status()[0].version
+        many = np.resize(images, (1_000, 28, 28))
+        np.testing.assert_array_equal(digits.classify(many).digits[: len(images)], answer.digits)
+    with DigitClient(url, tls=real.tls) as stranger:
+        with pytest.raises(AccessDenied):
+            stranger.classify(images)
