@@ -1,4 +1,4 @@
-"""The bundle's containers, as the engine sees them."""
+"""The bundle's containers, networks and volumes, as the engine sees them."""
 
 from __future__ import annotations
 
@@ -62,10 +62,9 @@ def of_project(engine: docker.DockerClient, project: str) -> list[Container]:
     return sorted((_container(one.attrs) for one in found), key=lambda one: one.name)
 
 
-def networks(engine: docker.DockerClient, project: str) -> list[str]:
-    """The names of the project's networks."""
-    found = engine.networks.list(filters={"label": f"{_PROJECT}={project}"})
-    return sorted(network.name for network in found)
+def names(kind: Any, project: str) -> list[str]:
+    """What else the project has: `kind` is the engine's `networks` or `volumes`."""
+    return sorted(one.name for one in kind.list(filters={"label": f"{_PROJECT}={project}"}))
 
 
 def _container(attributes: Mapping[str, Any]) -> Container:

@@ -15,7 +15,7 @@ from pathlib import Path
 import docker
 
 from client.progress import Progress
-from deploy.containers import Container, networks, of_project
+from deploy.containers import Container, names, of_project
 from deploy.engine import Compose
 from deploy.errors import Refused
 
@@ -46,6 +46,7 @@ def up(
     _need_a_version(compose)
     project = compose.config["name"]
     before = [one for one in of_project(engine, project) if one.state == "running"]
+    volumes = names(engine.volumes, project)
     try:
         for service in compose.config["services"].values():
             if "build" not in service:
@@ -53,7 +54,7 @@ def up(
         _start(engine, compose, replicas, timeout, {one.id for one in before})
     except BaseException:
         with _undisturbed():
-            _take_back(engine, compose, {one.name for one in before})
+            _take_back(engine, compose, [*volumes, *(one.name for one in before)])
         raise
 
 
@@ -64,7 +65,7 @@ def down(engine: docker.DockerClient, compose: Compose) -> list[str]:
     """
     project = compose.config["name"]
     there = [container.name for container in of_project(engine, project)]
-    there += [f"network {name}" for name in networks(engine, project)]
+    there += [f"network {name}" for name in names(engine.networks, project)]
     if there:
         # `down` would leave volumes without a name behind, or with --volumes take all.
         compose.run("rm", "--stop", "--force", "--volumes")
@@ -178,7 +179,7 @@ def _explained(said: str) -> str:
     if taken := re.search(r":(\d+)\b.*(already allocated|already in use)", said):
         return (
             f"port {taken[1]} of this machine is taken by another program; stop that, or choose "
-            "another with GATEWAY_PORT, GRPC_PORT or REST_PORT"
+            "another with GATEWAY_PORT, GRPC_PORT, REST_PORT, PROMETHEUS_PORT or GRAFANA_PORT"
         )
     if "could not select device driver" in said:
         return "the engine has no GPU for a container; --cpu serves without one"
@@ -186,12 +187,16 @@ def _explained(said: str) -> str:
 
 
 def _take_back(engine: docker.DockerClient, compose: Compose, before: Collection[str]) -> None:
-    if not before:
-        down(engine, compose)
-        return
-    for one in of_project(engine, compose.config["name"]):
+    """Remove every container and volume that is not named here, and all else if none is left."""
+    project = compose.config["name"]
+    for one in of_project(engine, project):
         if one.name not in before:
             engine.containers.get(one.id).remove(force=True, v=True)
+    if not of_project(engine, project):
+        down(engine, compose)
+    for name in names(engine.volumes, project):
+        if name not in before:
+            engine.volumes.get(name).remove()
 
 
 @contextlib.contextmanager

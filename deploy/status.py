@@ -16,7 +16,13 @@ from deploy import certificates, keys
 from deploy.containers import Container, of_project
 
 _NEEDED = {"serving", "gateway"}
-_SCHEMES = {"https": "8443/tcp", "grpcs": "8443/tcp", "grpc": "8500/tcp", "http": "8501/tcp"}
+_SCHEMES = (
+    ("8443/tcp", ("https", "grpcs")),
+    ("8500/tcp", ("grpc",)),
+    ("8501/tcp", ("http",)),
+    ("9090/tcp", ("http",)),  # Prometheus
+    ("3000/tcp", ("http",)),  # Grafana
+)
 _TIMEOUT = 2  # seconds for one replica's answer
 
 
@@ -34,7 +40,7 @@ class Status:
 
     Attributes:
         rows: the containers, by name.
-        urls: what the gateway listens on, for callers on this machine.
+        urls: where callers on this machine find gateway, Prometheus and Grafana.
         keys: how many API keys there are.
         certificate: the gateway's; None if it makes its own at each start.
     """
@@ -54,7 +60,7 @@ class Status:
 def gather(engine: docker.DockerClient, project: str) -> Status:
     """Look at every container, and ask every replica for its versions."""
     found = of_project(engine, project)
-    urls = [url for one in found if one.service == "gateway" for url in _urls(one)]
+    urls = _urls(found)
     plain = next((url for url in urls if url.startswith("http:")), None)
     rows = [Row(one, _versions(one, plain) if one.service == "serving" else None) for one in found]
     return Status(rows, urls, len(keys.read()), certificates.read())
@@ -91,11 +97,13 @@ def lines(status: Status) -> list[str]:
     ]
 
 
-def _urls(gateway: Container) -> list[str]:
+def _urls(found: Sequence[Container]) -> list[str]:
+    outside = {port: where.rpartition(":")[2] for one in found for port, where in one.ports.items()}
     return [
-        f"{scheme}://localhost:{gateway.ports[port].rpartition(':')[2]}"
-        for scheme, port in _SCHEMES.items()
-        if port in gateway.ports
+        f"{scheme}://localhost:{outside[port]}"
+        for port, schemes in _SCHEMES
+        if port in outside
+        for scheme in schemes
     ]
 
 
