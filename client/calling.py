@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -101,7 +100,7 @@ class Calling:
             except CallError as error:
                 error.attempts = len(tried)
                 if len(self._targets) > 1:
-                    error.context = replace(error.context, endpoint=self._targets[number].url)
+                    error.context = error.context._replace(endpoint=self._targets[number].url)
                 self._credit(number, error, left)
                 left = deadline - time.monotonic()
                 if len(tried) >= attempts or left <= 0:
@@ -173,7 +172,7 @@ class Calling:
         asked = error.context
         if asked.signature is None:  # not a prediction
             return False
-        exchange = self.wire.status(replace(asked, label=None, signature=None))
+        exchange = self.wire.status(asked._replace(label=None, signature=None))
         try:
             statuses: Sequence[VersionStatus] = yield Send(tried[-1], exchange, left, self._headers)
         except CallError:

@@ -26,7 +26,7 @@ class Endpoints:
 
     def choose(self, tried: Collection[int] = ()) -> int:
         """The next server in turn that has not failed lately, if possible none of `tried`."""
-        if len(self) == 1:
+        if len(self._numbers) == 1:
             return 0
         number = self._best(next(self._turns), tried)
         if self._failures[number]:

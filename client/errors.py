@@ -15,12 +15,10 @@ DigitsError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class CallContext:
+class CallContext(NamedTuple):
     """What was asked of whom: every `CallError` carries one."""
 
     endpoint: str

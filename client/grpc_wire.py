@@ -230,7 +230,7 @@ def _field(number: int, length: int) -> bytes:
 
 def _read_tensor(tensor: Any) -> NDArray[Any]:
     """The server answers in typed fields, or in raw bytes when started to do so."""
-    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.dtype == FLOAT:
         return np.frombuffer(tensor.tensor_content or tensor.float_val, "<f4").reshape(shape)
     if tensor.dtype != INT64:
@@ -242,7 +242,8 @@ def _read_tensor(tensor: Any) -> NDArray[Any]:
 
 
 def _read_prediction(response: Any) -> Prediction:
-    outputs = {alias: _read_tensor(tensor) for alias, tensor in response.outputs.items()}
+    tensors = response.outputs
+    outputs = {alias: _read_tensor(tensors[alias]) for alias in tensors}
     return Prediction(outputs, response.model_spec.version.value)
 
 

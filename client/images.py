@@ -101,7 +101,7 @@ def _pixels(images: Any) -> Batch:
         raise InvalidInput(f"images differ in shape; expected one array of {_SHAPES}") from None
     if array.shape == ():
         raise InvalidInput(f"images are a {type(images).__name__}; expected an array of {_SHAPES}")
-    if np.ma.is_masked(images):
+    if isinstance(images, np.ma.MaskedArray) and np.ma.is_masked(images):
         raise InvalidInput("images have masked pixels; fill them first")
     if array.size == 0:
         raise InvalidInput(f"images of shape {array.shape} hold no image; expected {_SHAPES}")

@@ -126,18 +126,19 @@ class _Connection:
     def __init__(self, target: Target, tls: ssl.SSLContext | None) -> None:
         self._target, self._tls = target, tls
         self._socket: socket.socket | None = None
+        self._is_interrupted = False
         self.conversation = Conversation(target)
 
     def ask(
         self, exchange: Exchange[Answer], prefix: str, headers: Mapping[str, str], deadline: float
     ) -> Response:
         connected = self._socket or self._connect(deadline)
-        _wait_until(deadline, connected)
+        self._wait_until(deadline, connected)
         # A server that refuses may answer before it has read everything, and hang up.
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             connected.sendall(_request(self.conversation, exchange, prefix, headers))
         while True:
-            _wait_until(deadline, connected)
+            self._wait_until(deadline, connected)
             _acknowledge_at_once(connected)
             if response := self.conversation.receive(connected.recv(_PIECE)):
                 return response
@@ -151,6 +152,7 @@ class _Connection:
 
     def interrupt(self) -> None:
         """End the call that is under way in another thread."""
+        self._is_interrupted = True  # seen by a thread that has no connected socket just now
         if self._socket:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # beneath TLS
@@ -163,7 +165,7 @@ class _Connection:
         refusal = None
         for family, address in _addresses(self._target):
             self._socket = socket.socket(family)
-            _wait_until(deadline, self._socket)
+            self._wait_until(deadline, self._socket)
             try:
                 self._socket.connect(address)
             except TimeoutError:
@@ -183,9 +185,18 @@ class _Connection:
             connected, server_hostname=self._target.host, do_handshake_on_connect=False
         )
         self._socket = encrypted
-        _wait_until(deadline, encrypted)
+        self._wait_until(deadline, encrypted)
         encrypted.do_handshake()
         return encrypted
+
+    def _wait_until(self, deadline: float, connected: socket.socket) -> None:
+        """Say how long the next thing may take."""
+        if self._is_interrupted:
+            raise ConnectionError
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer had not arrived in full")
+        connected.settimeout(left)
 
 
 class AsyncRestTransport(_Rest):
@@ -335,13 +346,6 @@ def _addresses(target: Target) -> list[tuple[socket.AddressFamily, Any]]:
         return [(socket.AF_UNIX, target.socket)]
     found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]
-
-
-def _wait_until(deadline: float, connected: socket.socket) -> None:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the answer had not arrived in full")
-    connected.settimeout(left)
 
 
 def _tune(connected: socket.socket) -> None:

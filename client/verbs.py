@@ -157,7 +157,7 @@ class Verbs:
         """One answer or error for each piece of a part of `classify_many`."""
         deadline = self._deadline(timeout)
         questions = [
-            Question(replace(which, signature=piece.signature), piece, deadline)
+            Question(which._replace(signature=piece.signature), piece, deadline)
             for piece in part.pieces
             if isinstance(piece, Batch)
         ]
@@ -181,7 +181,7 @@ class Verbs:
 
     def _predict(self, context: CallContext, batch: Batch, deadline: float) -> Call[Classification]:
         if context.signature != batch.signature:
-            context = replace(context, signature=batch.signature)
+            context = context._replace(signature=batch.signature)
         exchange = self._calling.wire.predict(context, batch)
         prediction = yield from self._calling.call(exchange, deadline)
         return classification(context, prediction, len(batch))

@@ -140,20 +140,25 @@ def _rows(server: Server, images: NDArray[np.uint8]) -> Iterator[Row]:
                 partial(official, images[:size]),
                 limit,
             )
-        with DigitClient(server.grpc_url, coalesce=True) as together:
-            yield _throughput(
-                f"{CALLERS} threads of one digit each, coalesced, against tensorflow-serving-api",
-                partial(_in_threads, partial(_classify, together), images),
-                partial(_in_threads, official, images),
-                10,
-            )
-            yield _added_latency(together, digits, images[:1])
-        yield _throughput(
-            f"{CALLERS} coroutines of one digit each, coalesced, against the same with threads",
-            partial(_in_coroutines, server.grpc_url, images),
-            partial(_in_threads, official, images),
-            10,
-        )
+        with ThreadPoolExecutor(CALLERS) as pool:
+            in_threads = partial(_in_threads, pool, images)
+            with DigitClient(server.grpc_url, coalesce=True) as together:
+                yield _throughput(
+                    f"{CALLERS} threads of one digit each, coalesced, "
+                    "against tensorflow-serving-api",
+                    partial(in_threads, partial(_classify, together)),
+                    partial(in_threads, official),
+                    10,
+                )
+                yield _added_latency(together, digits, images[:1])
+            with _coroutines(server.grpc_url, images) as in_coroutines:
+                yield _throughput(
+                    f"{CALLERS} coroutines of one digit each, coalesced, "
+                    "against the same with threads",
+                    in_coroutines,
+                    partial(in_threads, official),
+                    10,
+                )
     with DigitClient(server.rest_url) as digits:
         yield _throughput(
             "REST images/s, 32 at once, against http.client and a body made before",
@@ -221,31 +226,34 @@ def _official(server: Server) -> Iterator[Callable[[NDArray[np.uint8]], int]]:
         yield classify
 
 
-def _in_threads(classify: Callable[[NDArray[np.uint8]], int], images: NDArray[np.uint8]) -> int:
-    with ThreadPoolExecutor(CALLERS) as pool:
-        return sum(
-            pool.map(
-                lambda caller: sum(
-                    classify(images[i : i + 1]) for i in range(caller, EACH, CALLERS)
-                ),
-                range(CALLERS),
-            )
-        )
+def _in_threads(
+    pool: ThreadPoolExecutor,
+    images: NDArray[np.uint8],
+    classify: Callable[[NDArray[np.uint8]], int],
+) -> int:
+    def call(caller: int) -> int:
+        return sum(classify(images[i : i + 1]) for i in range(caller, EACH, CALLERS))
+
+    return sum(pool.map(call, range(CALLERS)))
 
 
-def _in_coroutines(url: str, images: NDArray[np.uint8]) -> int:
-    async def run() -> int:
-        async with AsyncDigitClient(url, coalesce=True) as digits:
+@contextmanager
+def _coroutines(url: str, images: NDArray[np.uint8]) -> Iterator[Work]:
+    """The same in one event loop, with a client that lives as long, as in a service."""
+    digits = AsyncDigitClient(url, coalesce=True)
 
-            async def call(caller: int) -> int:
-                answers = [
-                    await digits.classify(images[i : i + 1]) for i in range(caller, EACH, CALLERS)
-                ]
-                return len(answers)
+    async def call(caller: int) -> int:
+        answers = [await digits.classify(images[i : i + 1]) for i in range(caller, EACH, CALLERS)]
+        return len(answers)
 
-            return sum(await asyncio.gather(*map(call, range(CALLERS))))
+    async def all_calls() -> int:
+        return sum(await asyncio.gather(*map(call, range(CALLERS))))
 
-    return asyncio.run(run())
+    with asyncio.Runner() as runner:
+        try:
+            yield lambda: runner.run(all_calls())
+        finally:
+            runner.run(digits.close())
 
 
 def _http_client(server: Server, images: NDArray[np.uint8]) -> Work:

@@ -5,7 +5,6 @@ import random
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,7 +124,7 @@ def test_others_wait_for_the_first_to_land() -> None:
 )  # fmt: skip
 def test_different_questions_are_never_merged(other: Any) -> None:
     queue, (first, *rest) = _busy()
-    contexts = [CONTEXT, replace(CONTEXT, **other)] * 2
+    contexts = [CONTEXT, CONTEXT._replace(**other)] * 2
     tickets = _joined(queue, *map(_ticket, contexts))
     _land(queue, [first])
     assert queue.take(tickets[0]) == tickets[::2]

@@ -563,9 +563,11 @@ def _open_files() -> set[str]:
 
 def _soon(condition: Callable[[], object]) -> bool:
     deadline = time.monotonic() + 10
-    while not condition() and time.monotonic() < deadline:
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.01)
-    return bool(condition())
+    return True
 
 
 def _ends_with_unreachable(digits: Digits, waiting: Callable[[], object], n: int = 3) -> None:
@@ -622,3 +624,14 @@ def test_closing_ends_what_a_silent_server_holds_up(
     before = _open_files()
     with shell(url, policy=Policy(attempts=1, timeout=60)) as digits:
         _ends_with_unreachable(digits, lambda: _open_files() - before)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_closing_at_any_moment_of_connecting_ends_the_call(
+    shell: Shell, scheme: str, raw_server: Callable[[bytes | None], int]
+) -> None:
+    url = f"{scheme}://127.0.0.1:{raw_server(None)}"
+    for _ in range(30):
+        before = _open_files()
+        with shell(url, policy=Policy(attempts=1, timeout=60)) as digits:
+            _ends_with_unreachable(digits, lambda before=before: _open_files() - before)  # type: ignore[misc]

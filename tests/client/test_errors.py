@@ -4,7 +4,6 @@ import copy
 import inspect
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -41,7 +40,7 @@ def test_call_errors_say_what_was_asked_of_whom_and_survive_pickling(
     error = kind(context, "the server's words", retry_after)
     assert (error.attempts, "attempts" in str(error)) == (1, False)
     error.attempts = 4
-    error.context = replace(context, endpoint="grpc://there:2", label="a")
+    error.context = context._replace(endpoint="grpc://there:2", label="a")
     found = duplicate(error)
     assert type(found) is kind
     assert (found.context, found.server_text) == (error.context, "the server's words")
