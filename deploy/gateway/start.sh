@@ -25,31 +25,40 @@ self_signed() { # a certificate to begin with
   echo "no certificate in $secrets: made one that nobody trusts" >&2
 }
 
-render() { # everything that nginx.conf includes, into the folder $1
+resolve() {
+  # A name that does not resolve just now says nothing: better the replicas that were there last.
+  found=$(addresses serving)
+  replicas=${found:-$replicas}
+  exporter=$(addresses exporter)
+}
+
+render() ( # everything that nginx.conf includes, into the folder $1
+  set -e
   rm -rf "$1"
   mkdir "$1"
-  # A name that does not resolve just now says nothing: better the replicas that were there last.
-  now=$(addresses serving)
-  replicas=${now:-$replicas}
   servers 8500 >"$1/grpc-servers.conf"
   servers 8501 >"$1/rest-servers.conf"
   echo "limit_req_zone \$limited zone=keys:1m rate=${KEY_RATE}r/s;
 limit_req zone=keys burst=$KEY_RATE nodelay;" >"$1/rate.conf"
-  for exporter in $(addresses exporter); do
-    echo "access_log syslog:server=$exporter:1514,nohostname,tag=gateway json;"
+  for address in $exporter; do
+    echo "access_log syslog:server=$address:1514,nohostname,tag=gateway json;"
   done >"$1/syslog.conf"
-  cat "$secrets/keys.conf" >"$1/keys.conf" 2>/dev/null || :
+  if [ -e "$secrets/keys.conf" ]; then cp "$secrets/keys.conf" "$1"; else : >"$1/keys.conf"; fi
   from=$secrets
   [ -e "$secrets/server.pem" ] || { self_signed; from=$run; }
   cp "$from/server.pem" "$from/server.key" "$1"
-  if cp "$secrets/client-ca.pem" "$1" 2>/dev/null; then
+  if [ -e "$secrets/client-ca.pem" ]; then
+    cp "$secrets/client-ca.pem" "$1"
     echo "ssl_verify_client on; ssl_client_certificate $run/now/client-ca.pem;"
   fi >"$1/mutual-tls.conf"
-}
+)
 
 watch() { # until nginx, process $1, ends
+  set +e
   while sleep 1 && kill -0 "$1" 2>/dev/null; do
-    render "$run/next" || continue
+    resolve
+    render "$run/next"
+    [ $? -eq 0 ] || continue # not `render || continue`: with it the shell would ignore `set -e`
     diff -rq "$run/now" "$run/next" >/dev/null && continue
     rm -rf "$run/now"
     mv "$run/next" "$run/now"
@@ -57,6 +66,7 @@ watch() { # until nginx, process $1, ends
   done
 }
 
+resolve
 render "$run/now"
 watch $$ &
 # In the place of this shell, so that a signal to stop reaches it.

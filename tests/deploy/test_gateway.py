@@ -466,14 +466,15 @@ def three(ports: Ports, one: Recorder) -> Iterator[list[Recorder]]:
 def test_replicas_share_the_requests_and_come_and_go(
     three: list[Recorder], ports: Ports, tmp_path: Path
 ) -> None:
-    def asked() -> list[int]:
-        before = [len(replica.asked) for replica in three]
-        for _ in range(12):
-            assert gateway.ask("GET", "/v1/models/mnist", local=True).status == 200
-            assert gateway.call(PREDICT, local=True)[0] == "OK"
-        return [len(replica.asked) - each for replica, each in zip(three, before, strict=True)]
-
     with running(tmp_path, ADDRESSES[:1], ports) as gateway:
+
+        def asked() -> list[int]:
+            before = [len(replica.asked) for replica in three]
+            for _ in range(12):
+                assert gateway.ask("GET", "/v1/models/mnist", local=True).status == 200
+                assert gateway.call(PREDICT, local=True)[0] == "OK"
+            return [len(replica.asked) - each for replica, each in zip(three, before, strict=True)]
+
         assert asked() == [24, 0, 0]
         gateway.replicas(*ADDRESSES)
         until(lambda: min(asked()) > 0)
