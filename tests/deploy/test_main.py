@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import os
 import shutil
 import socketserver
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy.__main__ import main
 from tests.deploy.conftest import ROOT
+from tests.deploy.fake_engine import fake_engine
 
 DEPLOY = [sys.executable, "-m", "deploy"]
 ENGINE_COMMANDS = ["up", "down", "status"]
@@ -88,35 +87,12 @@ def test_an_engine_of_others(tmp_path: Path) -> None:
     assert "you may not use the container engine" in line
 
 
-class _Daemon(http.server.BaseHTTPRequestHandler):
-    """As much of an engine with the NVIDIA runtime as is asked before anything starts."""
-
-    def do_GET(self) -> None:
-        about = {"ApiVersion": "1.41", "Version": "20.10", "Runtimes": {"nvidia": {}, "runc": {}}}
-        body = json.dumps(about).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def address_string(self) -> str:
-        return "unix"
-
-
 @pytest.fixture
 def gpu_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    path = tmp_path / "gpu.sock"
-    with socketserver.ThreadingUnixStreamServer(str(path), _Daemon) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+    runtimes: dict[str, Any] = {"Runtimes": {"nvidia": {}, "runc": {}}}
+    with fake_engine(tmp_path / "gpu.sock", {"/info": runtimes}) as host:
+        monkeypatch.setenv("DOCKER_HOST", host)
         yield
-        server.shutdown()
-        thread.join()
 
 
 @needs_docker

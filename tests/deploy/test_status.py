@@ -1,0 +1,109 @@
+"""`python -m deploy status` of bundles that no engine at hand would have."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.__main__ import main
+from tests.deploy.fake_engine import fake_engine, json_server
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("docker"), reason="the `docker` command is not installed"
+)
+FAILED = "NOT_FOUND: Could not find meta graph def"
+
+
+def _container(name: str, state: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, Any]:
+    service, _, number = name.rpartition("-")
+    label = "com.docker.compose"
+    return {
+        "Id": name,
+        "Config": {
+            "Image": f"official/{service}:1",
+            "Labels": {f"{label}.service": service, f"{label}.container-number": number},
+        },
+        "State": {"Status": "running", "StartedAt": _ago(hours=3, minutes=5), **state},
+        "RestartCount": 0,
+        "NetworkSettings": {
+            "Ports": {
+                f"{inside}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(outside)}]
+                for inside, outside in ports.items()
+            },
+            # Nobody is there: https://www.rfc-editor.org/rfc/rfc5737
+            "Networks": {"default": {"IPAddress": "192.0.2.1"}},
+        },
+    }
+
+
+def _ago(**time: int) -> str:
+    return (datetime.now(UTC) - timedelta(**time)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A replica that is well but out of reach, as behind Docker Desktop; one that never started."""
+    monkeypatch.setenv("DEPLOY_SECRETS", str(tmp_path / "secrets"))
+    healthy = {"Health": {"Status": "healthy"}}
+    never = {"Status": "created", "StartedAt": "0001-01-01T00:00:00Z"}
+    versions = [("2", "END", FAILED), ("1", "AVAILABLE", ""), ("0", "END", "")]
+    answer = {
+        "model_version_status": [
+            {
+                "version": version,
+                "state": state,
+                "status": {"error_code": "NOT_FOUND" if error else "OK", "error_message": error},
+            }
+            for version, state, error in versions
+        ]
+    }
+    with json_server(answer) as rest:
+        containers = [
+            _container("gateway-1", healthy, {"8443": 9443, "8501": rest}),
+            _container("serving-1", healthy, {}),
+            _container("serving-2", never, {}),
+        ]
+        answers = {
+            "/containers/json": [{"Id": one["Id"]} for one in containers],
+            **{f"/containers/{one['Id']}/json": one for one in containers},
+        }
+        with fake_engine(tmp_path / "docker.sock", answers) as host:
+            monkeypatch.setenv("DOCKER_HOST", host)
+            yield
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_replica_out_of_reach_is_asked_through_the_gateway(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["status", "--json"]) == 1
+    status = json.loads(capsys.readouterr().out)
+    assert status["well"] is False
+    _, served, never = status["containers"]
+    assert [one["version"] for one in served["versions"]] == [2, 1, 0]
+    assert served["versions"][0]["error"] == FAILED
+    assert (never["versions"], never["since"], never["state"]) == (None, None, "created")
+    assert status["certificate"] is None
+
+
+@pytest.mark.usefixtures("bundle")
+def test_the_table_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "alice"]) == 0
+    capsys.readouterr()
+    assert main(["status"]) == 1
+    out = capsys.readouterr().out
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["CONTAINER", "STATE", "FOR", "VERSIONS", "PORTS", "IMAGE"]
+    assert lines[1][:4] == ["gateway-1", "healthy", "3", "h"]
+    # What ended in peace is not told; the server lists it for ever.
+    assert " ".join(lines[2]) == "serving-1 healthy 3 h 2 FAILED, 1 AVAILABLE official/serving:1"
+    assert lines[3] == ["serving-2", "created", "official/serving:1"]
+    assert "https://localhost:9443" in out
+    assert ["keys", "1"] in lines
+    assert "certificate  none: the gateway makes its own at each start" in out
