@@ -111,9 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a name or address that clients use, beside localhost (those of the last certificate)",
     )
-    made.add_argument(
-        "--days", type=_count, default=365, metavar="N", help="valid for, at most 825 (365)"
-    )
+    made.add_argument("--days", type=_count, metavar="N", help="valid for, at most 825 (365)")
     made.add_argument(
         "--force", action="store_true", help="a new authority, too, whatever files are there"
     )
@@ -206,7 +204,8 @@ def _list_keys(_: argparse.Namespace) -> int:
 def _certificates(options: argparse.Namespace) -> int:
     from deploy import certificates
 
-    _say_certificate(certificates.make(options.host, days=options.days, force=options.force))
+    days = options.days or certificates.DAYS
+    _say_certificate(certificates.make(options.host, days=days, force=options.force))
     return 0
 
 

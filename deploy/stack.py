@@ -19,15 +19,12 @@ from deploy.containers import Container, names, of_project
 from deploy.engine import Compose
 from deploy.errors import Refused
 
-TIMEOUT = 180  # seconds until all has to be well
 _LOOK = 0.3  # seconds between two looks
 _CRASHES = 3  # restarts of a new container that are not waited beyond
 _LOG_LINES = 20
 
 
-def up(
-    engine: docker.DockerClient, compose: Compose, *, replicas: int = 1, timeout: float = TIMEOUT
-) -> None:
+def up(engine: docker.DockerClient, compose: Compose, *, replicas: int, timeout: float) -> None:
     """Start what does not run yet, and return when every container is well.
 
     Lines of progress go to standard error. Whatever ends this early, Ctrl-C too: what it started
@@ -141,12 +138,17 @@ def _start(
     for one in hopeless or unwell:
         log = engine.containers.get(one.id).logs(tail=_LOG_LINES).decode(errors="replace").rstrip()
         print(f"\nthe end of {one.name}'s log:\n{log}\n", file=sys.stderr)
-    words = ", ".join(f"{one.name} is {one.condition}" for one in hopeless or unwell)
+    words = ", ".join(map(_trouble, hopeless or unwell))
     raise Refused(words if hopeless else f"after {timeout:g} s {words or 'nothing has started'}")
 
 
 def _hopeless(one: Container) -> bool:
     return one.condition in ("unhealthy", "dead") or one.restarts >= _CRASHES
+
+
+def _trouble(one: Container) -> str:
+    crashes = one.restarts >= _CRASHES
+    return f"{one.name} {'ends again and again' if crashes else f'is {one.condition}'}"
 
 
 @contextlib.contextmanager

@@ -109,6 +109,26 @@ def test_with_the_nvidia_runtime_it_is_the_gpu_unless_told_otherwise(
     assert "python -m export" in said.splitlines()[-1]
 
 
+@needs_docker
+@pytest.mark.usefixtures("gpu_engine")
+def test_a_certificate_is_made_once_and_its_end_is_spoken_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = tmp_path / "secrets" / "gateway" / "server.pem"
+    main(["up"])
+    assert "certificate for localhost" in capsys.readouterr().err
+    made = server.read_bytes()
+    main(["up"])
+    said = capsys.readouterr().err
+    assert "certificate for" not in said
+    assert "renews it" not in said
+    assert server.read_bytes() == made
+    assert main(["certificates", "--days", "20"]) == 0
+    capsys.readouterr()
+    main(["up"])
+    assert "`python -m deploy certificates` renews it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
