@@ -263,6 +263,7 @@ function showPaper() {
 function showAnswer(image, { probabilities, version, milliseconds }) {
   const [first, second] = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
   const share = probabilities[first];
+  $("answer").classList.remove("nothing");
   $("digit").textContent = first;
   if (share > 0.9) say(`Surely ${named(first)}.`);
   else if (share > 0.5) say(`Probably ${named(first)}.`);
@@ -275,18 +276,20 @@ function showAnswer(image, { probabilities, version, milliseconds }) {
 const named = (digit) => (digit === 8 ? "an 8" : `a ${digit}`);
 
 function showNothing(words) {
+  $("answer").classList.add("nothing");
   $("digit").textContent = "?";
   say(words);
   $("facts").textContent = "";
-  showBars(rows.map(() => 0));
+  showBars([]);
   showSeen(new Uint8Array(28 * 28));
 }
 
 function showBars(probabilities, first) {
   rows.forEach((row, digit) => {
+    const share = probabilities[digit];
     row.classList.toggle("first", digit === first);
-    row.style.setProperty("--share", probabilities[digit]);
-    row.lastChild.textContent = `${(100 * probabilities[digit]).toFixed(1)} %`;
+    row.style.setProperty("--share", share ?? 0);
+    row.lastChild.textContent = share === undefined ? "" : `${(100 * share).toFixed(1)} %`;
   });
 }
 
