@@ -155,7 +155,6 @@ def _server_certificate(
     days: int,
 ) -> x509.Certificate:
     issuer = authority.certificate
-    identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     # What Python 3.13's ssl, Apple's systems and Chromium ask of a server's certificate.
     return (
         _builder(_name("digits-serving gateway"), issuer.subject, key.public_key(), days)
@@ -164,7 +163,7 @@ def _server_certificate(
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()),
             critical=False,
         )
         .sign(authority.key, hashes.SHA256())

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from client import Tls
 from deploy.__main__ import main
@@ -157,6 +160,26 @@ def test_what_was_not_made_here_is_written_over_only_by_force(
     _handshake(secrets / "gateway", "localhost")
     with pytest.raises(ssl.SSLCertVerificationError):
         _handshake(secrets / "gateway", "localhost", trusted=other / "gateway" / "ca.pem")
+
+
+def test_no_certificate_outlives_its_authority(
+    secrets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _make()
+    key = load_pem_private_key((secrets / "ca.key").read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    name, now = _server(secrets).issuer, datetime.now(UTC)
+    authority = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=20))
+        .sign(key, hashes.SHA256())
+    )
+    (secrets / "gateway" / "ca.pem").write_bytes(authority.public_bytes(Encoding.PEM))
+    before = _contents(secrets)
+    assert "before the certificate would" in _refused(capsys, 1, "--days=21")
+    assert _contents(secrets) == before
+    _make("--days=19")
 
 
 @pytest.mark.parametrize("name", ["server.pem", "ca.pem", "../ca.key"])
