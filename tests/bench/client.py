@@ -17,11 +17,9 @@ import statistics
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,9 +36,8 @@ from client.exchange import Exchange, Prediction
 from client.grpc_wire import GrpcWire
 from client.images import prepare
 from deploy.runner import Server, serve
+from tests.bench.paired import ROUNDS, Row, Work, added_latency, milliseconds, tell, throughput
 
-ROUNDS = 9
-SECONDS = 0.5  # for each side of a round
 CALLERS = 32
 EACH = 960  # images that they ask for in one go
 LIBRARIES = "import grpc, numpy, google.protobuf"
@@ -67,44 +64,13 @@ with DigitClient('{{url}}') as client:
             before = {PEAK}
 print({PEAK} - before)
 """
-Work = Callable[[], int]  # does something, and returns how many images it answered
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table; `ratio` is what the limit, if there is one, speaks of."""
-
-    figure: str
-    ours: str
-    peer: str
-    ratio: float
-    limit: float | None
-    at_most: bool = False
-
-    @property
-    def holds(self) -> bool:
-        if self.limit is None:
-            return True
-        return self.ratio <= self.limit if self.at_most else self.ratio >= self.limit
-
-    def __str__(self) -> str:
-        bound = "–" if self.limit is None else f"{'≤' if self.at_most else '≥'} {self.limit:g}"
-        verdict = "" if self.holds else " **missed**"
-        return (
-            f"| {self.figure} | {self.ours} | {self.peer} | {self.ratio:.2f} | {bound}{verdict} |"
-        )
 
 
 def main() -> int:
     """Measure, and tell."""
     images = np.random.default_rng(0).integers(0, 256, (1_000, 28, 28), np.uint8)
-    print("| figure | ours | peer | ratio | limit |\n| --- | --- | --- | --- | --- |")
-    missed = 0
     with serve(Path("models/mnist")) as server:
-        for row in _rows(server, images):
-            print(row, flush=True)
-            missed += not row.holds
-    return 1 if missed else 0
+        return tell(_rows(server, images))
 
 
 def _rows(server: Server, images: NDArray[np.uint8]) -> Iterator[Row]:
@@ -127,14 +93,14 @@ def _rows(server: Server, images: NDArray[np.uint8]) -> Iterator[Row]:
     )
     with DigitClient(server.grpc_url) as digits, _official(server) as official:
         for size in (32, 256, 1_000):
-            yield _throughput(
+            yield throughput(
                 f"gRPC images/s, {size:,} at once, against a bare channel",
                 partial(_classify, digits, images[:size]),
                 _bare_channel(server, images[:size]),
                 0.9,
             )
         for size, limit in ((1, 1.7), (1_000, 3.0)):
-            yield _throughput(
+            yield throughput(
                 f"gRPC images/s, {size:,} at once, against tensorflow-serving-api",
                 partial(_classify, digits, images[:size]),
                 partial(official, images[:size]),
@@ -143,16 +109,21 @@ def _rows(server: Server, images: NDArray[np.uint8]) -> Iterator[Row]:
         with ThreadPoolExecutor(CALLERS) as pool:
             in_threads = partial(_in_threads, pool, images)
             with DigitClient(server.grpc_url, coalesce=True) as together:
-                yield _throughput(
+                yield throughput(
                     f"{CALLERS} threads of one digit each, coalesced, "
                     "against tensorflow-serving-api",
                     partial(in_threads, partial(_classify, together)),
                     partial(in_threads, official),
                     10,
                 )
-                yield _added_latency(together, digits, images[:1])
+                yield added_latency(
+                    "a lone caller's latency, coalescing against not",
+                    partial(_classify, together, images[:1]),
+                    partial(_classify, digits, images[:1]),
+                    0.3,
+                )
             with _coroutines(server.grpc_url, images) as in_coroutines:
-                yield _throughput(
+                yield throughput(
                     f"{CALLERS} coroutines of one digit each, coalesced, "
                     "against the same with threads",
                     in_coroutines,
@@ -160,13 +131,13 @@ def _rows(server: Server, images: NDArray[np.uint8]) -> Iterator[Row]:
                     10,
                 )
     with DigitClient(server.rest_url) as digits:
-        yield _throughput(
+        yield throughput(
             "REST images/s, 32 at once, against http.client and a body made before",
             partial(_classify, digits, images[:32]),
             _http_client(server, images[:32]),
             0.8,
         )
-        yield _throughput(
+        yield throughput(
             "REST images/s, 1,000 at once, against requests and json.dumps of floats",
             partial(_classify, digits, images),
             partial(_requests, requests.Session(), server, images / 255),
@@ -275,42 +246,11 @@ def _requests(session: requests.Session, server: Server, images: NDArray[np.floa
     return len(answer.json()["predictions"])
 
 
-def _throughput(figure: str, ours: Work, peer: Work, limit: float) -> Row:
-    rates = [(_rate(ours), _rate(peer)) for _ in range(ROUNDS + 1)][1:]  # the first warms up
-    medians = [statistics.median(side) for side in zip(*rates, strict=True)]
-    ratio = statistics.median(mine / theirs for mine, theirs in rates)
-    return Row(figure, f"{medians[0]:,.0f}", f"{medians[1]:,.0f}", ratio, limit)
-
-
-def _rate(work: Work) -> float:
-    started, done = time.perf_counter(), 0
-    while (taken := time.perf_counter() - started) < SECONDS:
-        done += work()
-    return done / taken
-
-
-def _added_latency(together: DigitClient, alone: DigitClient, image: NDArray[np.uint8]) -> Row:
-    ours: list[Any] = []
-    peer: list[Any] = []
-    for _ in range(2_000):
-        ours.append(_milliseconds(partial(_classify, together, image)))
-        peer.append(_milliseconds(partial(_classify, alone, image)))
-    added = statistics.median(ours) - statistics.median(peer)
-    return Row(
-        "a lone caller's latency, coalescing against not, ms; the ratio is the difference",
-        f"{statistics.median(ours):.2f}",
-        f"{statistics.median(peer):.2f}",
-        added,
-        0.3,
-        at_most=True,
-    )
-
-
 def _step(size: int, images: NDArray[np.uint8], url: str) -> Row:
     """An answer that waits for an acknowledgement takes 40 ms more than its work."""
     with DigitClient(url) as digits:
         taken = statistics.median(
-            _milliseconds(partial(_classify, digits, images[:size])) for _ in range(21)
+            milliseconds(partial(_classify, digits, images[:size])) for _ in range(21)
         )
     figure = f"REST latency, {size:,} at once, from a server that writes as libevent does, ms"
     return Row(figure, f"{taken:.1f}", "–", taken, 40, at_most=True)
@@ -334,12 +274,6 @@ def _libevent(size: int) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=run, args=(listener,), daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def _milliseconds(work: Work) -> float:
-    started = time.perf_counter()
-    work()
-    return 1_000 * (time.perf_counter() - started)
 
 
 def _start_up(figure: str, ours: str, peer: str, limit: float | None) -> Iterator[Row]:
