@@ -49,8 +49,8 @@ def test_the_end_of_its_validity(key: Key, start: datetime, end: datetime) -> No
 
 
 @contextlib.contextmanager
-def gateway(end: datetime, folder: Path) -> Iterator[str]:
-    """Shakes hands with whoever comes, with a certificate until `end`."""
+def gateway(end: datetime, folder: Path, wanted: ssl.VerifyMode = ssl.CERT_NONE) -> Iterator[str]:
+    """Shakes hands with whoever comes, with a certificate until `end`; may want one, too."""
     key = ec.generate_private_key(ec.SECP256R1())
     made = certificate(key, end - timedelta(days=30), end)
     pem = folder / "server.pem"
@@ -64,6 +64,7 @@ def gateway(end: datetime, folder: Path) -> Iterator[str]:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
+    context.verify_mode = wanted
     listener = socket.create_server(("127.0.0.1", 0))
     place = f"127.0.0.1:{listener.getsockname()[1]}"
 
@@ -92,6 +93,11 @@ def test_expired_or_not_it_is_told(days: int, tmp_path: Path, samples: Any) -> N
         expected = {("digits_certificate_expiry_timestamp_seconds",): end.timestamp()}
         assert samples(eyes) == expected
     assert samples(eyes) == {}
+
+
+def test_no_certificate_of_its_own_is_needed(tmp_path: Path, samples: Any) -> None:
+    with gateway(NOW + timedelta(days=60), tmp_path, ssl.CERT_REQUIRED) as place:
+        assert samples(Certificate(place))
 
 
 def test_a_gateway_that_hangs_is_not_waited_for(samples: Any) -> None:

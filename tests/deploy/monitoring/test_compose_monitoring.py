@@ -1,0 +1,225 @@
+"""The profile `monitoring` on a real engine; Grafana, which Debian does not have, stays a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.runner import free_ports
+from tests.conftest import Version
+from tests.deploy.conftest import ROOT
+from tests.deploy.monitoring.prometheus import Prometheus, quick, until
+
+PROJECT = "digits-eyes-test"
+FILES = ["-f", "deploy/docker-compose.yml", "-f", "deploy/docker-compose.cpu.yml"]
+EYES = ("exporter", "prometheus", "grafana")
+
+
+def _docker(*arguments: str, **environment: str) -> str:
+    done = subprocess.run(
+        ["docker", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def _config(*options: str) -> dict[str, Any]:
+    text = _docker("compose", *FILES, *options, "config", "--format=json")
+    services: dict[str, Any] = json.loads(text)["services"]
+    return services
+
+
+@pytest.mark.usefixtures("engine")
+def test_without_the_profile_there_are_no_eyes() -> None:
+    assert not {*_config()} & {*EYES}
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("name", EYES)
+def test_eyes_are_hardened(name: str) -> None:
+    service = _config("--profile=monitoring")[name]
+    assert service["user"].split(":")[0] not in ("", "0", "root")
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert int(service["mem_limit"]) > 0
+    assert service["pids_limit"] > 0
+    assert service["healthcheck"]["test"]
+    assert {port["host_ip"] for port in service.get("ports", ())} <= {"127.0.0.1"}
+    for volume in service.get("volumes", ()):
+        if volume["type"] == "bind":
+            assert volume["read_only"] is True
+            assert Path(volume["source"]).exists()
+
+
+def test_grafana_is_given_what_it_shows() -> None:
+    """The dashboards' variables and panels ask the one source; the home page is one of them."""
+    grafana = ROOT / "deploy" / "monitoring" / "grafana"
+    source = (grafana / "provisioning" / "datasources" / "prometheus.yml").read_text()
+    assert "url: http://prometheus:9090" in source
+    assert "isDefault: true" in source
+    (home,) = (
+        line.rpartition("/")[2]
+        for line in (grafana / "grafana.ini").read_text().splitlines()
+        if line.startswith("default_home_dashboard_path")
+    )
+    dashboards = {
+        path.name: json.loads(path.read_text()) for path in grafana.glob("dashboards/*.json")
+    }
+    assert home in dashboards
+    for dashboard in dashboards.values():
+        numbers = [panel["id"] for panel in dashboard["panels"]]
+        assert len(numbers) == len({*numbers})
+
+
+class Bundle:
+    """Everything but Grafana, on own ports, with three replicas."""
+
+    def __init__(self, folder: Path, stand_in: str) -> None:
+        self.door, grpc_port, self.rest, prometheus = free_ports(4)
+        self.prometheus = Prometheus(f"http://127.0.0.1:{prometheus}")
+        override = folder / "quick.yml"
+        config = quick(folder).parent
+        override.write_text(
+            f"services: {{ prometheus: {{ volumes: ['{config}:/etc/prometheus:ro'] }} }}"
+        )
+        self._files = [f"--project-name={PROJECT}", *FILES, "-f", str(override)]
+        self._environment = {
+            "TFS_IMAGE": stand_in,
+            "NGINX_IMAGE": _built("nginx"),
+            "PROMETHEUS_IMAGE": _built("prometheus"),
+            "MODELS": str(folder / "models"),
+            "DEPLOY_SECRETS": str(folder / "secrets"),
+            "GATEWAY_PORT": str(self.door),
+            "GRPC_PORT": str(grpc_port),
+            "REST_PORT": str(self.rest),
+            "PROMETHEUS_PORT": str(prometheus),
+        }
+
+    def compose(self, *arguments: str) -> str:
+        return _docker(
+            "compose", *self._files, "--profile=monitoring", *arguments, **self._environment
+        )
+
+    def watches_all(self) -> bool:
+        """Whether Prometheus has scraped three replicas, the exporter and itself."""
+        everything = {"serving": ["up"] * 3, "exporter": ["up"], "prometheus": ["up"]}
+        return self.prometheus.answers() and self.prometheus.health() == everything
+
+
+def _built(name: str) -> str:
+    tag = f"digits-serving/{name}:test"
+    _docker("build", "--quiet", f"--tag={tag}", str(ROOT / "tests" / "deploy" / "images" / name))
+    return tag
+
+
+@pytest.fixture(scope="module")
+def bundle(
+    stand_in: str, published: Version, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bundle]:
+    folder = tmp_path_factory.mktemp("eyes")
+    shutil.copytree(published.path, folder / "models" / "mnist" / "1")
+    (folder / "secrets" / "gateway").mkdir(parents=True)
+    bundle = Bundle(folder, stand_in)
+    try:
+        services = ("serving", "gateway", "exporter", "prometheus")
+        bundle.compose("up", "--detach", "--build", "--scale=serving=3", *services)
+        until(bundle.watches_all, "targets")
+        yield bundle
+    finally:
+        bundle.compose("down", "--volumes", "--timeout=5", "--rmi=local")
+
+
+def test_prometheus_sees_every_replica_and_the_gateways_certificate(bundle: Bundle) -> None:
+    def values(query: str) -> list[float]:
+        return [value for _, value in bundle.prometheus.query(query)]
+
+    until(lambda: values("digits_model_newest_available_version") == [1] * 3, "versions")
+    until(lambda: values("serving:replicas") == [3], "replicas")
+    # What the exporter calls a replica is what Prometheus calls it.
+    until(lambda: values("count(up * on (replica) digits_replica_up)") == [3], "the same names")
+    (days,) = until(
+        lambda: values("(digits_certificate_expiry_timestamp_seconds - time()) / 86400"),
+        "a certificate",
+    )
+    assert days > 1
+
+
+def test_the_gateways_requests_reach_the_exporter(bundle: Bundle) -> None:
+    def counted() -> bool:
+        url = f"http://127.0.0.1:{bundle.rest}/v1/models/mnist"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            answer.read()
+        return bool(
+            bundle.prometheus.query(
+                'digits_gateway_requests_total{key="local",model="mnist",outcome="answered"} > 0'
+            )
+        )
+
+    until(counted, "a request that is counted")
+
+
+@pytest.mark.parametrize(("service", "user"), [("exporter", "10003"), ("prometheus", "65534")])
+def test_containers_run_as_nobody_on_a_root_that_is_read_only(
+    service: str, user: str, bundle: Bundle
+) -> None:
+    assert bundle.compose("exec", service, "id", "-u") == user
+    with pytest.raises(AssertionError, match="Read-only file system"):
+        bundle.compose("exec", service, "touch", "/etc/prometheus/x", "/x")
+    health = f"{PROJECT}-{service}-1", "--format={{.State.Health.Status}}"
+    until(lambda: _docker("inspect", *health) == "healthy", f"{service} to be healthy")
+
+
+def test_prometheus_reads_edited_rules_and_remembers_through_a_restart(bundle: Bundle) -> None:
+    def number(query: str) -> float:
+        ((_, value),) = bundle.prometheus.query(query)
+        return value
+
+    reloads = "prometheus_config_last_reload_success_timestamp_seconds"
+    until(lambda: bundle.prometheus.query(reloads), "its own metrics")
+    before = number(f"time() - {reloads}")
+    bundle.compose("kill", "--signal=HUP", "prometheus")
+    until(lambda: number(f"time() - {reloads}") < before, "a reload")
+
+    seen = "count_over_time(serving:replicas[1h])"
+    before = number(seen)
+    bundle.compose("restart", "prometheus")
+    until(bundle.watches_all, "Prometheus")
+    assert number(seen) >= before
+
+
+def test_killing_one_of_three_replicas_is_an_alert_until_it_is_back(bundle: Bundle) -> None:
+    def becomes(alert: str, state: str) -> None:
+        until(lambda: bundle.prometheus.state(alert) == state, f"{alert} {state}")
+
+    becomes("ReplicaDown", "inactive")
+    _docker("kill", f"{PROJECT}-serving-2")
+    becomes("ReplicaDown", "firing")
+    assert bundle.prometheus.state("AllReplicasDown") == "inactive"
+    _docker("start", f"{PROJECT}-serving-2")
+    becomes("ReplicaDown", "inactive")
+
+
+@pytest.mark.parametrize(
+    ("service", "alert"), [("gateway", "GatewayDown"), ("exporter", "ExporterDown")]
+)
+def test_killing_the_gateway_then_the_exporter_is_an_alert(
+    service: str, alert: str, bundle: Bundle
+) -> None:
+    """The last test: it leaves them dead."""
+    assert bundle.prometheus.state(alert) == "inactive"
+    bundle.compose("kill", service)
+    until(lambda: bundle.prometheus.state(alert) == "firing", alert)
