@@ -1,4 +1,4 @@
-"""A container engine, and an image that stands in for the official one."""
+"""A container engine, and images that stand in for the official ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-STAND_IN = "digits-serving/stand-in:test"
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +27,17 @@ def engine() -> None:
 @pytest.fixture(scope="session")
 def stand_in(engine: None) -> str:  # noqa: ARG001 (needed, not used)
     """The local server behind the official image's entry point, built on the engine at hand."""
-    build = ["docker", "build", "--quiet", f"--tag={STAND_IN}", "--file=deploy/local/Dockerfile"]
-    done = subprocess.run([*build, "."], cwd=ROOT, capture_output=True, text=True, check=False)
+    return _built("digits-serving/stand-in:test", "--file=deploy/local/Dockerfile", ".")
+
+
+@pytest.fixture(scope="session")
+def nginx(engine: None) -> str:  # noqa: ARG001 (needed, not used)
+    """Debian's nginx in an image."""
+    return _built("digits-serving/nginx:test", "tests/deploy/images/nginx")
+
+
+def _built(tag: str, *what: str) -> str:
+    build = ["docker", "build", "--quiet", f"--tag={tag}", *what]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return STAND_IN
+    return tag
