@@ -18,11 +18,13 @@ const current = () => pages.at(-1);
 const isBlank = () => current().strokes?.length === 0;
 
 function turn(page) {
+  nib.isDown = false; // what it drew is not to be drawn on
   pages.push(page);
   changed();
 }
 
 function undo() {
+  nib.isDown = false;
   if (pages.length > 1) pages.pop();
   changed();
 }
@@ -44,9 +46,10 @@ function moveTo(x, y) {
 }
 
 function putDown() {
-  nib.isDown = true;
   const stroke = `M${nib.x.toFixed(1)} ${nib.y.toFixed(1)}l.01 0`; // a tap leaves a dot
   turn({ strokes: [...(current().strokes ?? []), stroke] });
+  nib.isDown = true;
+  showPaper();
 }
 
 function lift() {
@@ -89,8 +92,8 @@ const held = new Set();
 const actions = {
   " ": () => (nib.isDown ? lift() : putDown()),
   Escape: lift,
-  Backspace: () => { lift(); undo(); },
-  Delete: () => { lift(); clear(); },
+  Backspace: undo,
+  Delete: clear,
 };
 
 paper.addEventListener("keydown", (event) => {
@@ -109,7 +112,7 @@ paper.addEventListener("blur", () => { held.clear(); lift(); });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || event.target === $("key")) return;
   event.preventDefault();
-  actions.Backspace();
+  undo();
 });
 
 $("undo").addEventListener("click", undo);
@@ -305,8 +308,8 @@ function say(words) {
 }
 
 function tell(words, needsKey = false) {
-  if ($("why").textContent !== words) $("why").textContent = words;
   $("trouble").hidden = !words;
+  if ($("why").textContent !== words) $("why").textContent = words;
   $("door").hidden = !needsKey;
   if (needsKey && document.activeElement === document.body) $("key").focus();
 }

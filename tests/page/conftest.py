@@ -134,6 +134,7 @@ def browser() -> Iterator[webdriver.Chrome]:
     options.binary_location = _CHROMIUM
     for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,900"):
         options.add_argument(f"--{argument}")
+    options.accept_insecure_certs = True  # no browser trusts the gateway's own authority
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     # With the driver's path named, selenium looks for none on the network.
     browser = webdriver.Chrome(options=options, service=Service(_DRIVER))

@@ -213,6 +213,17 @@ def test_drawing_after_a_picture_begins_on_new_paper(
     assert page.answer() == "7"
 
 
+def test_a_picture_that_comes_while_the_pen_is_down(page: Page, tmp_path: Path) -> None:
+    Image.new("L", (200, 100), 220).save(tmp_path / "blank.png")
+    page.press(Keys.TAB, " ", *[Keys.ARROW_DOWN] * 3)
+    page.drop(tmp_path / "blank.png")
+    page.until(lambda: page.text("words").startswith("No digit"), "the words")
+    page.press(*[Keys.ARROW_DOWN] * 9)  # the pen is up
+    assert page.answer() == "?"
+    page.press(" ", *[Keys.ARROW_UP] * 12)
+    assert page.answer() == "1"
+
+
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
 def test_no_window_scrolls_sideways(page: Page, seven: Stroke, width: int) -> None:
     metrics = {"width": width, "height": 740, "deviceScaleFactor": 2, "mobile": width < 700}
