@@ -20,6 +20,7 @@ from deploy.engine import Compose
 from deploy.errors import Refused
 
 _LOOK = 0.3  # seconds between two looks
+_GRACE = 30  # seconds to create and start containers on a busy machine; mostly it takes one
 _CRASHES = 3  # restarts of a new container that are not waited beyond
 _LOG_LINES = 20
 
@@ -45,12 +46,15 @@ def up(engine: docker.DockerClient, compose: Compose, *, replicas: int, timeout:
     before = [one for one in of_project(engine, project) if one.state == "running"]
     volumes = names(engine.volumes, project)
     try:
-        for service in compose.config["services"].values():
-            if "build" not in service:
+        for name, service in compose.config["services"].items():
+            if "build" in service:
+                _build(compose, name)
+            else:
                 _need_an_image(engine, service["image"])
         _start(engine, compose, replicas, timeout, {one.id for one in before})
     except BaseException:
         with _undisturbed():
+            print("undo    what was started is removed again", file=sys.stderr)
             _take_back(engine, compose, [*volumes, *(one.name for one in before)])
         raise
 
@@ -102,6 +106,15 @@ def _need_an_image(engine: docker.DockerClient, image: str) -> None:
         raise Refused(f"the image {image} cannot be pulled: {error.explanation}") from error
 
 
+def _build(compose: Compose, service: str) -> None:
+    """Build an image anew if anything in it has changed."""
+    print(f"build   {service}", file=sys.stderr)
+    build = _running(compose, "build", service)
+    with build as ended, Progress(lambda seconds: f"        {seconds:.0f} s"):
+        while not ended():
+            time.sleep(_LOOK)
+
+
 def _start(
     engine: docker.DockerClient,
     compose: Compose,
@@ -116,7 +129,7 @@ def _start(
         waiting = [f"{one.name} {one.condition}" for one in found if not one.well]
         return f"        {', '.join(waiting) or 'starting'}, {seconds:.0f} of {timeout:g} s"
 
-    up = _running(compose, "up", "--detach", "--build", f"--scale=serving={replicas}")
+    up = _running(compose, "up", "--detach", f"--scale=serving={replicas}", grace=_GRACE)
     with up as ended, Progress(text, at_once=True) as progress:
         begun = time.monotonic()
         while True:
@@ -152,8 +165,12 @@ def _trouble(one: Container) -> str:
 
 
 @contextlib.contextmanager
-def _running(compose: Compose, *arguments: str) -> Iterator[Callable[[], bool]]:
-    """Run Compose meanwhile; gives a function that tells whether it is done, or raises Refused."""
+def _running(compose: Compose, *arguments: str, grace: float = 0) -> Iterator[Callable[[], bool]]:
+    """Run Compose meanwhile; gives a function that tells whether it is done, or raises Refused.
+
+    Afterwards it has `grace` seconds to come to an end. The engine goes on with what it was asked
+    for when Compose is ended: a container would appear after all others were removed.
+    """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             compose.command("--progress=plain", *arguments),
@@ -173,8 +190,11 @@ def _running(compose: Compose, *arguments: str) -> Iterator[Callable[[], bool]]:
         try:
             yield ended
         finally:
-            process.terminate()
-            process.wait()
+            with _undisturbed():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(grace)
+                process.terminate()
+                process.wait()
 
 
 def _explained(said: str) -> str:

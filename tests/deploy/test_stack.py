@@ -23,6 +23,7 @@ from client import AccessDenied, Classification, DigitClient, Tls
 from deploy.runner import free_ports
 from tests.conftest import Version
 from tests.deploy.conftest import ROOT
+from tests.deploy.fake_registry import fake_registry
 
 PROJECT = "digits-stack-test"
 _OURS = f"--filter=label=com.docker.compose.project={PROJECT}"
@@ -88,13 +89,6 @@ class Bundle:
         done = self("status", "--json")
         assert done.stderr == ""
         return done.returncode, json.loads(done.stdout)
-
-
-@pytest.fixture(scope="session")
-def nginx(engine: None) -> str:  # noqa: ARG001 (needed, not used)
-    """Debian's nginx in the place of the official image."""
-    _docker("build", "--quiet", "--tag=digits-serving/nginx:test", "tests/deploy/images/nginx")
-    return "digits-serving/nginx:test"
 
 
 @pytest.fixture
@@ -171,6 +165,7 @@ def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, ng
     assert mount.get("Name") not in _docker("volume", "ls", "--quiet").split()
     assert bundle("down").stdout == "nothing runs\n"
     assert bundle.status()[0] == 3
+    _docker("rmi", image)
 
 
 def test_ctrl_c_leaves_what_ran_before_and_nothing_else(bundle: Bundle, published: Version) -> None:
@@ -213,7 +208,7 @@ def test_a_gateway_that_ends_again_and_again_is_not_waited_for(
     assert up.returncode == 1
     assert "the end of gateway-1's log:" in up.stderr
     assert "nginx: not found" in up.stderr
-    assert "gateway-1 is restarting" in _last(up)
+    assert "gateway-1 ends again and again" in _last(up)
     assert _left() == ""
 
 
@@ -234,6 +229,18 @@ def test_an_image_that_cannot_be_pulled(bundle: Bundle, published: Version) -> N
     assert up.returncode == 1
     assert f"the image {image} cannot be pulled" in _last(up)
     assert _left() == ""
+
+
+def test_an_image_that_is_pulled_but_cannot_run(bundle: Bundle, published: Version) -> None:
+    _publish(published, bundle)
+    with fake_registry() as image:
+        up = bundle("up", TFS_IMAGE=image)
+    assert f"pull    {image}\n" in up.stderr
+    assert up.returncode == 1
+    assert "No such file or directory" in up.stderr  # in the log
+    assert "serving-1 ends again and again" in _last(up)
+    assert _left() == ""
+    _docker("rmi", image)  # it is there now
 
 
 def test_a_gpu_that_the_engine_does_not_have(bundle: Bundle, published: Version) -> None:
