@@ -100,17 +100,18 @@ class Gateway:
             headers = {name.lower(): value for name, value in answer.getheaders()}
             return Answer(answer.status, headers, answer.read())
 
+    def channel(self, *, local: bool = False) -> grpc.Channel:
+        """For gRPC, through the door or at this machine's own port."""
+        options = [("grpc.max_send_message_length", -1)]
+        if local:
+            return grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}", options)
+        return grpc.secure_channel(f"127.0.0.1:{self.door}", self.tls.credentials(), options)
+
     def call(
         self, method: str, body: bytes = b"", *, key: str = "", local: bool = False
     ) -> tuple[str, Mapping[str, str]]:
-        """The same over gRPC: the status's name, and all metadata."""
-        options = [("grpc.max_send_message_length", -1)]
-        if local:
-            made = grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}", options)
-        else:
-            credentials = self.tls.credentials()
-            made = grpc.secure_channel(f"127.0.0.1:{self.door}", credentials, options)
-        with made as channel:
+        """One call over gRPC: the status's name, and all metadata."""
+        with self.channel(local=local) as channel:
             metadata = [("x-api-key", key)] if key else []
             try:
                 _, call = channel.unary_unary(method).with_call(

@@ -10,11 +10,13 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import grpc
 import numpy as np
 import pytest
 
@@ -93,6 +95,24 @@ def test_a_revoked_key_no_longer_passes(gateway: Gateway) -> None:
     until(lambda: gateway.ask("GET", "/v1/", key=key).status == 401)
     until(lambda: gateway.call(PREDICT, key=key)[0] == "UNAUTHENTICATED")
     assert gateway.process.poll() is None
+
+
+def test_a_connection_that_stays_open_is_no_way_around_it(gateway: Gateway) -> None:
+    key, codes = gateway.new_key("carol"), list[str]()
+    with gateway.channel() as channel:
+        call = channel.unary_unary(PREDICT)
+
+        def is_refused() -> bool:
+            try:
+                call(b"", timeout=DEADLINE, metadata=[("x-api-key", key)])
+            except grpc.RpcError as error:
+                codes.append(error.code().name)
+            return bool(codes)
+
+        assert not is_refused()
+        gateway.revoke("carol")
+        until(is_refused)
+    assert codes == ["UNAUTHENTICATED"]
 
 
 def test_with_a_key_a_call_passes_and_the_server_does_not_see_the_key(
@@ -264,6 +284,22 @@ def test_a_body_that_does_not_come_is_not_waited_for(gateway: Gateway, key: str)
             with contextlib.suppress(ssl.SSLEOFError):
                 assert connection.recv(1 << 16) == b""  # nginx hangs up, and logs 408
     until(lambda: '"status":408' in gateway.log)
+
+
+@pytest.mark.usefixtures("unasked")
+def test_a_message_that_does_not_come_is_not_waited_for(gateway: Gateway, key: str) -> None:
+    never = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        never.wait(DEADLINE)
+        yield from ()
+
+    with gateway.channel() as channel:
+        call = channel.stream_unary(PREDICT)
+        with pytest.raises(grpc.RpcError) as refusal:
+            call(nothing(), timeout=DEADLINE, metadata=[("x-api-key", key)])
+        never.set()
+    assert refusal.value.code().name == "INTERNAL"
 
 
 def test_each_key_has_its_own_rate(ports: Ports, one: Recorder, tmp_path: Path) -> None:
