@@ -33,16 +33,17 @@ def locked() -> Iterator[None]:
     """Make the folders if there are none, and be their only writer.
 
     Raises:
-        Refused: the folder is another user's, or open to others.
+        Refused: the folder is another user's.
     """
-    folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder().stat().st_mode & 0o077 or not os.access(folder(), os.W_OK):
+    gateway().mkdir(parents=True, exist_ok=True)
+    try:
+        folder().chmod(0o700)
+        gateway().chmod(0o755)
+    except PermissionError:
         raise Refused(
-            f"{folder()} is not yours alone (Docker makes it so where it finds none); run "
-            f"`sudo chown -R $USER {folder()}; chmod 700 {folder()}`"
-        )
-    gateway().mkdir(exist_ok=True)
-    gateway().chmod(0o755)  # whatever the umask
+            f"{folder()} is not yours (Docker makes it as root where it finds none); run "
+            f"`sudo chown -R $USER {folder()}`"
+        ) from None
     opened = os.open(folder(), os.O_RDONLY)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX)

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
+EXPORTER_LOCK = (ROOT / "deploy" / "exporter" / "requirements.lock").read_text()
 
 
 def _names(requirements: list[str]) -> set[str]:
@@ -21,17 +22,29 @@ def test_the_bare_install_is_four_small_packages() -> None:
     assert _names(PROJECT["dependencies"]) == {"grpcio", "h11", "numpy", "protobuf"}
 
 
-def test_everything_is_locked_with_hashes_and_no_index_is_named() -> None:
-    pins = re.split(r"\n(?=\S)", LOCK.strip())
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [(LOCK, set(PROJECT["optional-dependencies"])), (EXPORTER_LOCK, {"exporter"})],
+    ids=["all", "exporter"],
+)
+def test_everything_is_locked_with_hashes_and_no_index_is_named(
+    lock: str, extras: set[str]
+) -> None:
+    pins = re.split(r"\n(?=\S)", lock.strip())
     pinned = {re.split(r"[=@ ;]", pin)[0] for pin in pins}
     assert all("--hash=sha256:" in pin for pin in pins)
     asked = _names(PROJECT["dependencies"])
-    for extra in PROJECT["optional-dependencies"].values():
-        asked |= _names(extra)
+    for extra in extras:
+        asked |= _names(PROJECT["optional-dependencies"][extra])
     assert asked - {"digits-serving"} <= pinned
-    assert "://" not in LOCK
-    assert "--find-links" not in LOCK
-    assert "index" not in LOCK
+    assert "://" not in lock
+    assert "--find-links" not in lock
+    assert "index" not in lock
+
+
+def test_the_exporters_image_has_what_the_tests_ran_with() -> None:
+    pins = re.compile(r"^[a-z0-9-]+==[^ ]+", re.MULTILINE)
+    assert set(pins.findall(EXPORTER_LOCK)) <= set(pins.findall(LOCK))
 
 
 def test_one_tensorflow_minor_everywhere() -> None:

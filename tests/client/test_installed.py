@@ -47,6 +47,7 @@ def test_the_wheel_holds_the_client_its_types_and_no_tests(folder: Path) -> None
     assert {name.partition("/")[0] for name in names} == {
         "client", "deploy", "export", metadata.partition("/")[0],
     }  # fmt: skip
+    assert not [name for name in names if name.startswith("deploy/secrets")]
     bare = [need for need in fields.get_all("Requires-Dist", []) if "extra ==" not in need]
     assert sorted(need.partition(">")[0] for need in bare) == [
         "grpcio", "h11", "numpy", "protobuf",

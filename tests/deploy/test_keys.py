@@ -129,11 +129,21 @@ def test_a_file_that_somebody_edited_is_left_alone(
     assert path.read_text() == edited
 
 
-def test_a_folder_that_others_can_read_is_refused(
+def test_a_folder_that_others_can_read_is_closed_to_them(
     secrets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secrets.mkdir(mode=0o755)
-    assert f"chmod 700 {secrets}" in _refused(capsys, 1, "create", "alice")
+    _create("alice", capsys)
+    assert secrets.stat().st_mode & 0o777 == 0o700
+
+
+def test_git_keeps_the_folders_and_nothing_in_them() -> None:
+    for path in ("ca.key", "gateway/keys.conf", "gateway/server.key"):
+        check = ["git", "check-ignore", "--quiet", f"deploy/secrets/{path}"]
+        assert subprocess.run(check, cwd=ROOT, check=False).returncode == 0, path
+    listed = ["git", "ls-files", "deploy/secrets"]
+    kept = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert kept.split() == ["deploy/secrets/.gitignore", "deploy/secrets/gateway/.gitignore"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(
