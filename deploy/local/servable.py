@@ -9,6 +9,7 @@ server cannot serve. Running goes to the session's C interface, past `Session.ru
 checks shapes and rewrites errors where the server does neither.
 """
 
+import ctypes
 import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ DEFAULT_SIGNATURE = "serving_default"
 _INIT_OP = "__saved_model_init_op"
 _ASSETS = "saved_model_assets"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+# glibc keeps what was freed, apart for each thread; other C libraries lack the function.
+_give_back = getattr(ctypes.CDLL(None), "malloc_trim", lambda _pad: 0)
 
 
 class Servable(Protocol):
@@ -160,6 +163,7 @@ class LoadedGraph:
         del self._session, self._graph, self._deep
         # A graph and its operations refer to each other; a server with many switches cannot wait.
         gc.collect()
+        _give_back(0)
 
 
 def load(
