@@ -2,7 +2,7 @@
 PYTHON ?= python3
 bin := .venv/bin
 
-.PHONY: help demo test lint bench bench-client bench-encoded bench-export bench-local bench-switches bench-weights figures lock clean
+.PHONY: help demo test lint bench bench-client bench-encoded bench-export bench-gateway bench-local bench-switches bench-weights figures lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,7 +30,7 @@ lint: .venv/installed  ## formatting, lint and types
 
 bench-% figures: export TF_CPP_MIN_LOG_LEVEL = 3
 
-bench: bench-weights bench-encoded bench-local bench-switches bench-client bench-export  ## all benchmarks, on the genuine MNIST
+bench: bench-weights bench-encoded bench-gateway bench-local bench-switches bench-client bench-export  ## all benchmarks, on the genuine MNIST
 
 bench-client: .venv/installed  ## the client against its peers; five minutes
 	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
@@ -38,6 +38,10 @@ bench-client: .venv/installed  ## the client against its peers; five minutes
 
 bench-export: .venv/installed  ## the recipes against one another; a quarter of an hour
 	@$(bin)/python -m tests.bench.recipes
+
+bench-gateway: .venv/installed  ## the gateway's door against the server's own port; a minute (needs nginx)
+	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
+	@$(bin)/python -m tests.bench.gateway
 
 bench-encoded: .venv/installed  ## pictures of digits, distorted and hostile, through the newest version
 	@$(bin)/python -m tests.bench.encoded

@@ -65,15 +65,25 @@ class Gateway:
 
     def new_key(self, name: str) -> str:
         """A key, as `python -m deploy keys create` makes it, which the gateway knows."""
-        with secrets_in(self.folder):
-            key = keys.create(name).key
-        until(lambda: self.ask("GET", "/v1/", key=key).status == 403)
-        return key
+        with self.reloading(), secrets_in(self.folder):
+            return keys.create(name).key
 
     def revoke(self, name: str) -> None:
         """End it."""
-        with secrets_in(self.folder):
+        with self.reloading(), secrets_in(self.folder):
             keys.revoke(name)
+
+    @contextlib.contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Wait in the end until nothing is left of what ran before."""
+        before = self._workers()
+        yield
+        until(lambda: self._workers().isdisjoint(before))
+
+    def _workers(self) -> set[str]:
+        pid = self.process.pid
+        children = set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return {child for child in children if _command(child).startswith("nginx: worker")}
 
     def replicas(self, *addresses: str) -> None:
         """What the name `serving` means from now on."""
@@ -231,6 +241,13 @@ def _is_up(gateway: Gateway) -> bool:
         return gateway.ask("GET", "/healthz", local=True).status == 200
     except (ConnectionError, http.client.HTTPException):
         return False
+
+
+def _command(process: str) -> str:
+    try:
+        return Path("/proc", process, "cmdline").read_text()
+    except OSError:  # it has just ended
+        return ""
 
 
 def _replace(path: Path, changes: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from client import AccessDenied, AsyncDigitClient, Classification, DigitClient, Overloaded, Tls
-from deploy import certificates
+from deploy import certificates, keys
 from deploy.runner import free_ports, serve
 from tests.conftest import Version
 from tests.deploy.gateway import DEADLINE, Gateway, hosts, running, secrets_in, until
@@ -110,8 +110,9 @@ def test_a_connection_that_stays_open_is_no_way_around_it(gateway: Gateway) -> N
             return bool(codes)
 
         assert not is_refused()
-        gateway.revoke("carol")
-        until(is_refused)
+        with gateway.reloading(), secrets_in(gateway.folder):
+            keys.revoke("carol")
+            until(is_refused)
     assert codes == ["UNAUTHENTICATED"]
 
 
@@ -428,9 +429,9 @@ def test_a_new_certificate_is_shown_without_a_restart(gateway: Gateway) -> None:
                 return certificate
 
     before = shown()
-    with secrets_in(gateway.folder):
+    with gateway.reloading(), secrets_in(gateway.folder):
         certificates.make()
-    until(lambda: shown() != before)
+        until(lambda: shown() != before)
     assert gateway.process.poll() is None
 
 
