@@ -12,6 +12,7 @@ from deploy.secret_files import gateway, locked, replace
 
 _LINE = re.compile(r'"(?P<key>[^"]+)" (?P<name>\S+); # created (?P<created>\d{4}-\d\d-\d\d)')
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
+_WITHOUT_KEY = "local"  # as the gateway calls callers on this machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ def create(name: str) -> Key:
         InputError: a name that nginx or a log could not hold.
         Refused: the name has a key.
     """
-    if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} is no name: expected 1 to 32 of a to z, 0 to 9 and -")
+    if not _NAME.fullmatch(name) or name == _WITHOUT_KEY:
+        raise InputError(
+            f"{name!r} is no name: expected 1 to 32 of a to z, 0 to 9 and -, not {_WITHOUT_KEY!r}"
+        )
     with locked():
         keys = read()
         if any(key.name == name for key in keys):

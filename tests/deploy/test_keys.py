@@ -99,7 +99,7 @@ def test_a_revoked_key_is_gone_and_its_name_is_free(
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Alice", "a b", "a;b", 'a"b', "ä", "a\n", "$key", "a" * 33, "a_b"]
+    "name", ["", "Alice", "a b", "a;b", 'a"b', "ä", "a\n", "$key", "a" * 33, "a_b", "local"]
 )
 def test_a_name_that_nginx_or_a_log_could_not_hold_is_bad_input(
     name: str, secrets: Path, capsys: pytest.CaptureFixture[str]
