@@ -50,7 +50,7 @@ bench-local: .venv/installed  ## the local server against Flask and the bare ses
 	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
 	@$(bin)/python -m tests.bench.local_server
 
-bench-switches: .venv/installed  ## a thousand version switches of the local server under load
+bench-switches: .venv/installed  ## a thousand version switches of the local server under load; ten minutes
 	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
 	@$(bin)/python -m tests.bench.switches
 
