@@ -1,8 +1,8 @@
 """A thousand version switches of `python -m deploy.local` while callers ask all the time.
 
 Several models on one folder with two versions are told by reload, again and again, to serve the
-other one; without warm-up, which takes ten times as long as loading. Prints what came of it; exit
-status 1 if a request failed or memory grew.
+other one; without warm-up, which takes six to ten times as long as loading. Prints what came of it;
+exit status 1 if a request failed or memory grew.
 
 The real server's memory is not looked at, so `SERVING_BINARY` and `SERVING_IMAGE` are not for this.
 """
