@@ -21,7 +21,7 @@ demo: .venv/installed  ## train and publish a model if there is none, serve it, 
 	@$(bin)/python -m deploy.demo
 
 test: .venv/installed  ## run the whole test suite; what needs an engine or a GPU is skipped with the reason
-	@$(bin)/pytest
+	@$(bin)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 lint: .venv/installed  ## formatting, lint and types
 	@$(bin)/ruff format --check

@@ -180,6 +180,7 @@ def golden(published: Version) -> dict[str, NDArray[Any]]:
 
 
 @pytest.fixture(scope="session")
-def seven() -> Stroke:
-    """A seven as anyone would draw it."""
-    return [(0.3, 0.25), (0.5, 0.24), (0.7, 0.25), (0.6, 0.42), (0.52, 0.6), (0.45, 0.75)]
+def zero() -> Stroke:
+    """A zero as anyone would draw it: even a model of the embedded digits reads it."""
+    turns = np.linspace(0, 2 * np.pi, 17)
+    return [(0.5 - 0.2 * np.sin(turn), 0.5 - 0.3 * np.cos(turn)) for turn in turns.tolist()]

@@ -29,30 +29,30 @@ def test_without_a_key_in_force_none_is_asked_for(page: Page) -> None:
     assert not page.at("trouble").is_displayed()
 
 
-def test_a_key_is_asked_for_kept_and_not_shown(fresh: Page, door: Door, seven: Stroke) -> None:
+def test_a_key_is_asked_for_kept_and_not_shown(fresh: Page, door: Door, zero: Stroke) -> None:
     door.key = "dk_right"
-    fresh.draw(seven)
+    fresh.draw(zero)
     fresh.until(lambda: fresh.text("why") == "This server asks for a key.", "the question")
     fresh.at("key").send_keys("dk_wrong\n")
     fresh.until(lambda: fresh.text("why") == "This key is not known here.", "the refusal")
     assert not door.images()
     fresh.at("key").send_keys(" dk_right \n")
-    assert fresh.answer() == "7"
+    assert fresh.answer() == "0"
     assert not fresh.at("trouble").is_displayed()
     fresh.browser.refresh()  # the tab keeps it
     fresh.until(fresh.is_settled, "the page to start")
-    fresh.draw(seven)
-    assert fresh.answer() == "7"
+    fresh.draw(zero)
+    assert fresh.answer() == "0"
     assert "dk_right" not in fresh.browser.page_source
     assert fresh.run("return localStorage.length") == 0
     assert fresh.browser.get_cookies() == []
 
 
-def test_a_key_in_the_address_is_used_and_taken_away(page: Page, door: Door, seven: Stroke) -> None:
+def test_a_key_in_the_address_is_used_and_taken_away(page: Page, door: Door, zero: Stroke) -> None:
     door.key = "dk_right"
     page.open(f"{door.url}#key=dk_right")
-    page.draw(seven)
-    assert page.answer() == "7"
+    page.draw(zero)
+    assert page.answer() == "0"
     assert page.browser.current_url == door.url
     assert door.refused == 0
     assert all("dk_right" not in call.path for call in door.passed)
@@ -67,57 +67,57 @@ def test_a_key_in_the_address_is_used_and_taken_away(page: Page, door: Door, sev
     ],
 )
 def test_it_goes_on_by_itself(
-    page: Page, door: Door, seven: Stroke, refusal: tuple[int, dict[str, str]], words: str
+    page: Page, door: Door, zero: Stroke, refusal: tuple[int, dict[str, str]], words: str
 ) -> None:
     door.refusal = refusal
-    page.draw(seven)
+    page.draw(zero)
     page.until(lambda: page.text("why") == words, "the trouble to be told")
     door.refusal = None
-    assert page.answer() == "7"
+    assert page.answer() == "0"
     assert page.text("why") == ""
 
 
-def test_retry_after_is_waited_for(page: Page, door: Door, seven: Stroke) -> None:
+def test_retry_after_is_waited_for(page: Page, door: Door, zero: Stroke) -> None:
     door.refusal = (429, {"Retry-After": "3600"})
-    page.draw(seven)
+    page.draw(zero)
     page.until(lambda: "3600 s" in page.text("why"), "the trouble to be told")
     door.refusal = None
-    page.draw(seven)
+    page.draw(zero)
     assert door.refused == 1
     assert not door.images()
 
 
-def test_what_is_refused_for_good_is_not_asked_again(page: Page, door: Door, seven: Stroke) -> None:
+def test_what_is_refused_for_good_is_not_asked_again(page: Page, door: Door, zero: Stroke) -> None:
     door.refusal = (403, {})
-    page.draw(seven)
+    page.draw(zero)
     page.until(page.is_settled, "it to give up")
     assert page.text("why") == "The server refuses the question (403)."
 
 
 def test_the_server_goes_and_comes_back(
-    browser: webdriver.Chrome, server: Server, seven: Stroke
+    browser: webdriver.Chrome, server: Server, zero: Stroke
 ) -> None:
     page, door = Page(browser), Door(server.rest_url)
     with door.open():
         page.open(door.url)
-    page.draw(seven)
+    page.draw(zero)
     words = "The server cannot be reached. Trying again …"
     page.until(lambda: page.text("why") == words, "the outage to be told")
     with door.open():
-        assert page.answer() == "7"
+        assert page.answer() == "0"
         assert page.text("why") == ""
 
 
-def test_one_question_at_a_time(page: Page, door: Door, seven: Stroke) -> None:
-    page.draw(seven, [(0.3, 0.5), (0.7, 0.5)], seven)
+def test_one_question_at_a_time(page: Page, door: Door, zero: Stroke) -> None:
+    page.draw(zero, [(0.3, 0.5), (0.7, 0.5)], zero)
     page.answer()
     assert door.most_at_once == 1
 
 
 def test_a_new_version_is_shown_when_it_answers(
-    page: Page, door: Door, repository: Path, seven: Stroke
+    page: Page, door: Door, repository: Path, zero: Stroke
 ) -> None:
-    page.draw(seven)
+    page.draw(zero)
     page.answer()
     old = door.versions()[-1]
     assert page.text("facts").startswith(f"version {old} · ")
@@ -140,13 +140,13 @@ def test_a_new_version_is_shown_when_it_answers(
 
 
 def test_nothing_comes_from_elsewhere_and_nothing_is_forbidden(
-    page: Page, door: Door, seven: Stroke
+    page: Page, door: Door, zero: Stroke
 ) -> None:
     page.log("performance")
     page.log("browser")
     page.open(door.url)
-    page.draw(seven)
-    assert page.answer() == "7"
+    page.draw(zero)
+    assert page.answer() == "0"
     events = [json.loads(row["message"])["message"] for row in page.log("performance")]
     hosts = {
         urlsplit(event["params"]["request"]["url"]).netloc
