@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,6 +51,16 @@ def _config(*files: str) -> dict[str, Any]:
 
 
 # What the files say
+
+
+def test_the_gpu_file_fits_the_compose_specifications_schema(tmp_path: Path) -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema=vendor.compose-spec"]
+    file = ROOT / "deploy" / "docker-compose.yml"
+    done = _run(*check, str(file))
+    assert done.returncode == 0, done.stdout
+    wrong = tmp_path / "docker-compose.yml"
+    wrong.write_text(file.read_text().replace("pids_limit:", "pid_limit:"))
+    assert _run(*check, str(wrong)).returncode == 1
 
 
 @pytest.mark.usefixtures("engine")
