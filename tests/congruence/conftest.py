@@ -20,14 +20,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stage(
     models: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
-    """Begins what the selected tests will ask for."""
+    """Begins what the module's selected tests will ask for."""
     asked: dict[str, None] = {}
     told: set[str] = set()
     for item in request.session.items:
+        if item.path != request.path:
+            continue
         given = getattr(item, "callspec", None)
         if given and "case" in given.params:
             asked[given.params["case"]["setup"]] = None
