@@ -21,7 +21,7 @@ demo: .venv/installed  ## train and publish a model if there is none, serve it, 
 	@$(bin)/python -m deploy.demo
 
 test: .venv/installed  ## run the whole test suite; what needs an engine or a GPU is skipped with the reason
-	@$(bin)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	@$(bin)/pytest --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=6 --dist=loadfile  # many a test waits
 
 lint: .venv/installed  ## formatting, lint and types
 	@$(bin)/ruff format --check

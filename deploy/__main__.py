@@ -42,9 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, 2)
     except Refused as error:
         return _fail(error, 1)
-    except (
-        BrokenPipeError
-    ):  # `| head` has seen enough; the interpreter's own flush would fail again
+    except BrokenPipeError:
+        # `| head` has seen enough; the interpreter's own flush would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
