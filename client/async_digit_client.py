@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import Any, Literal, Self, overload
 
-from client.coalescing import MOST, Queue
+from client.coalescing import MOST, Queue, Queues
 from client.errors import CallError, DigitsError
 from client.exchange import AsyncTransport
 from client.parts import Part, Splitter
@@ -55,8 +55,8 @@ class AsyncDigitClient(Verbs):
         if self._company is None or len(question.batch) >= MOST:
             return await self._run(self._classify(question))
         gate = asyncio.Semaphore(0)
-        queue = (await self._here()).queue
-        return await self._run(self._classify_in_company(question, queue, gate))
+        queues = (await self._here()).queues
+        return await self._run(self._classify_in_company(question, queues, gate))
 
     @overload
     def classify_many(
@@ -112,7 +112,7 @@ class AsyncDigitClient(Verbs):
                 async for part in _parts(splitter, items):
                     call = self._classify_part(part, which, timeout)
                     under_way.append((part, asyncio.create_task(self._run(call))))
-                    if len(under_way) >= tasks:
+                    while under_way and (len(under_way) >= tasks or under_way[0][1].done()):
                         part, answers = under_way.popleft()
                         for answer in joiner.add(part, await answers):
                             yield answer
@@ -224,7 +224,7 @@ class _Home:
     def __init__(self, transports: list[AsyncTransport]) -> None:
         self._transports = transports
         self._end = self._close_with_the_loop()
-        self.queue = Queue()
+        self.queues = Queues(Queue)
         self.closing = asyncio.Event()
 
     async def open(self) -> None:

@@ -1,16 +1,17 @@
 """Many callers, one request: who waits, who sends, and who gets which answer. No I/O.
 
-A caller that finds no request under way leads: it sends for itself and for everyone who waits by
-then. Those who come meanwhile wait; when the answer lands, one of them leads the next. If the last
-request had several callers, the leader waits up to `PATIENCE` for as many to come back. So a lone
-caller waits for nobody, and there is no thread or task in the background.
+Callers that ask the same model, version or label, and signature share a queue. One that finds no
+request under way leads: it sends for itself and for everyone who waits by then. Those who come
+meanwhile wait; when the answer lands, one of them leads the next. If the last request had several
+callers, the leader waits up to `PATIENCE` for as many to come back. So a lone caller waits for
+nobody, and there is no thread or task in the background.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -59,7 +60,7 @@ class Ticket:
 
 
 class Queue:
-    """Callers that wait, in order."""
+    """Callers that wait with the same context, in order."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -89,15 +90,20 @@ class Queue:
             return True
 
     def take(self, leader: Ticket) -> list[Ticket]:
-        """The leader and those who ask the same of the same version, `MOST` images at most."""
+        """The leader and those who have about as much time, `MOST` images at most.
+
+        A request ends at its earliest deadline: a caller in a hurry would cut short the others.
+        """
         group, images = [leader], len(leader.question.batch)
+        now = time.monotonic()
+        left = leader.question.deadline - now
         with self._lock:
             if self._gathering is leader:
                 self._gathering = None
             others, self._waiting = self._waiting, deque()
             for ticket in others:
                 more = images + len(ticket.question.batch)
-                if more <= MOST and ticket.question.context == leader.question.context:
+                if more <= MOST and left / 2 <= ticket.question.deadline - now <= left * 2:
                     group.append(ticket)
                     images = more
                 else:
@@ -151,3 +157,8 @@ class Queue:
             following.wake()
         else:
             self._is_under_way = False
+
+
+# By what is asked of which version. Two threads that make the same one at once lose nothing: one
+# that is replaced serves those who are in it.
+Queues = defaultdict[CallContext, Queue]

@@ -21,7 +21,7 @@ from client.arguments import (
 )
 from client.calling import Calling, Observe
 from client.classification import classification, split
-from client.coalescing import PATIENCE, Gate, Question, Queue, Ticket
+from client.coalescing import PATIENCE, Gate, Question, Queue, Queues, Ticket
 from client.errors import (
     CLOSED,
     CallContext,
@@ -57,8 +57,8 @@ class Verbs:
         model: the model's name on the server.
         timeout: seconds for a call, instead of the policy's.
         policy: how calls are tried again.
-        coalesce: merge the calls of threads or coroutines that ask at the same time. True: a call
-            waits while the one before it is under way, and if that was a merged one, up to
+        coalesce: merge the calls of threads or coroutines that ask the same at the same time. True:
+            a call waits while the one before it is under way, and if that was a merged one, up to
             `coalescing.PATIENCE` for as many callers. A number: always that many seconds.
         api_key: sent as the header (or gRPC metadata) `x-api-key`.
         headers: further headers or metadata for every request.
@@ -119,9 +119,10 @@ class Verbs:
         return Question(context, batch, self._deadline(timeout))
 
     def _classify_in_company(
-        self, question: Question, queue: Queue, gate: Gate
+        self, question: Question, queues: Queues, gate: Gate
     ) -> Call[Classification]:
         """Join the requests of others that ask the same at the same time; see `coalescing`."""
+        queue = queues[question.context]
         ticket = Ticket(question, gate)
         queue.join(ticket)
         try:
@@ -191,7 +192,7 @@ class Verbs:
     ) -> Call[list[Classification | CallError]]:
         """Ask several questions of the same context as one; one answer or error for each.
 
-        When the server refuses the whole, each is asked alone: one bad picture costs only itself.
+        What the server refuses is asked again by halves: one bad picture costs only itself.
         """
         whole = questions[0]._replace(
             batch=merged([question.batch for question in questions]),
@@ -202,10 +203,9 @@ class Verbs:
         except CallError as error:
             if len(questions) == 1 or not isinstance(error, Rejected):
                 return [error] * len(questions)
-            answers: list[Classification | CallError] = []
-            for question in questions:
-                answers += yield from self._classify_together([question])
-            return answers
+            half = len(questions) // 2
+            first = yield from self._classify_together(questions[:half])
+            return first + (yield from self._classify_together(questions[half:]))
         return [*split(answer, [len(question.batch) for question in questions])]
 
     def _flow(

@@ -35,6 +35,7 @@ from tests.client.memory import (
     fails,
     numbers,
     picture,
+    predicted,
 )
 
 __all__ = ["clock"]
@@ -44,11 +45,11 @@ ANSWER = Classification(np.zeros(1, np.int64), np.zeros((1, 10), np.float32), 7)
 LATE = DeadlineExceeded(CONTEXT, "late")
 
 
-def _ticket(context: CallContext = CONTEXT, *, images: int = 1, until: float = 1010) -> Ticket:
+def _ticket(*, images: int = 1, until: float = 1e9) -> Ticket:
     gate = threading.Lock()
     gate.acquire()
     batch = prepare(np.zeros((images, 28, 28), np.uint8))
-    return Ticket(Question(context, batch, until), gate)
+    return Ticket(Question(CONTEXT, batch, until), gate)
 
 
 def _may_go_on(ticket: Ticket) -> bool:
@@ -117,20 +118,14 @@ def test_others_wait_for_the_first_to_land() -> None:
     assert _is_idle(queue)
 
 
-@pytest.mark.parametrize(
-    "other",
-    [{"version": 1}, {"version": 2}, {"label": "stable"}, {"signature": "predict_images"},
-     {"model": "other"}],
-)  # fmt: skip
-def test_different_questions_are_never_merged(other: Any) -> None:
+def test_callers_in_a_hurry_do_not_go_with_those_who_have_time(clock: Clock) -> None:
+    """The request would end, and its attempts, with the least time of all."""
     queue, (first, *rest) = _busy()
-    contexts = [CONTEXT, CONTEXT._replace(**other)] * 2
-    tickets = _joined(queue, *map(_ticket, contexts))
+    tickets = _joined(queue, *(_ticket(until=clock.now + i) for i in (10, 1, 6, 0.6, -1)))
     _land(queue, [first])
-    assert queue.take(tickets[0]) == tickets[::2]
-    _land(queue, tickets[::2])
-    assert queue.take(tickets[1]) == tickets[1::2]
-    _land(queue, tickets[1::2])
+    for group in (tickets[::2][:2], tickets[1::2], tickets[4:]):
+        assert queue.take(group[0]) == group
+        _land(queue, group)
     _land_all(queue, rest)
     assert _is_idle(queue)
 
@@ -182,10 +177,11 @@ def test_who_left_while_its_request_was_under_way_is_not_waited_for(
     clock: Clock, outcome: list[Classification | CallError] | None
 ) -> None:
     queue, (first, *rest) = _busy()
-    third, fourth = _joined(queue, _ticket(until=clock.now), _ticket(until=clock.now + 9))
+    third, fourth = _joined(queue, _ticket(until=clock.now + 5), _ticket(until=clock.now + 9))
     _land(queue, [first])
     group = queue.take(third)
     queue.leave(fourth)
+    clock.now += 5
     queue.land(third, group, outcome)
     queue.leave(third)
     assert not fourth.leads
@@ -219,7 +215,7 @@ def test_who_is_made_leader_just_as_it_leaves_passes_on() -> None:
 
 def test_the_earliest_deadline_ends_a_request_and_the_others_ask_again(clock: Clock) -> None:
     queue, (first, *_) = _busy()
-    early, late = clock.now + 1, clock.now + 5
+    early, late = clock.now + 3, clock.now + 5
     tickets = _joined(queue, _ticket(until=late), _ticket(until=early), _ticket(until=late))
     _land(queue, [first])
     group = queue.take(tickets[0])
@@ -251,10 +247,11 @@ def test_a_leader_whose_request_is_cut_short_twice_is_released_twice(clock: Cloc
     queue, (first, *rest) = _busy()
     (leader,) = _joined(queue, _ticket(until=clock.now + 9))
     _land(queue, [first])
-    for _ in range(2):
-        (hasty,) = _joined(queue, _ticket(until=clock.now))
+    for seconds in (5, 2):
+        (hasty,) = _joined(queue, _ticket(until=clock.now + seconds))
         group = queue.take(leader)
         assert group == [leader, hasty]
+        clock.now += seconds
         queue.land(leader, group, [LATE] * 2)
         assert leader.leads
         assert leader.answer is None
@@ -268,10 +265,12 @@ def test_errors_other_than_the_deadline_are_everybodys_answer(
     clock: Clock, kind: type[CallError]
 ) -> None:
     queue, (first, *_) = _busy()
-    group = _joined(queue, *(_ticket(until=clock.now + i) for i in (-1, 5)))
+    group = _joined(queue, *(_ticket(until=clock.now + i) for i in (3, 5)))
     _land(queue, [first])
     error = kind(CONTEXT, "no")
-    queue.land(group[0], queue.take(group[0]), [error] * 2)
+    taken = queue.take(group[0])
+    clock.now += 4
+    queue.land(group[0], taken, [error] * 2)
     assert [ticket.answer for ticket in group] == [error] * 2
 
 
@@ -334,10 +333,12 @@ def _merged(*pictures: Any, refuse: Iterable[int] = ()) -> tuple[list[Any], list
 
     with InMemory(behaviour, coalesce=True) as digits:
         (transport,) = digits.transports
-        queue = digits._here().queue
         with ThreadPoolExecutor(len(pictures) + FLIGHTS) as pool:
             blocking = [pool.submit(ask, picture(1000 + i)) for i in range(FLIGHTS)]
             callers = []
+            while not transport.sent:
+                pass
+            (queue,) = digits._here().queues.values()
             for i, images in enumerate(pictures):
                 while len(transport.sent) < FLIGHTS or len(queue._waiting) < i:
                     pass
@@ -361,7 +362,30 @@ def test_everyone_who_waits_goes_with_the_next_request_and_gets_its_own_answer()
 def test_one_bad_picture_costs_only_itself() -> None:
     found, sent = _merged(*map(picture, (1, 2, 3)), refuse={2})
     assert found == [[1], Rejected, [3]]
-    assert sent == [[1, 2, 3], [1], [2], [3]]
+    assert sent == [[1, 2, 3], [1], [2, 3], [2], [3]]
+
+
+def test_a_bad_picture_among_many_is_found_by_halves() -> None:
+    found, sent = _merged(*map(picture, range(64)), refuse={40})
+    assert found == [Rejected if i == 40 else [i] for i in range(64)]
+    assert len(sent) == 1 + 2 * 6
+
+
+@pytest.mark.parametrize(
+    "other", [{"version": 1}, {"version": 2}, {"label": "stable"}, {"images": np.zeros((28, 28))}]
+)
+def test_who_asks_something_else_neither_waits_nor_is_merged(other: dict[str, Any]) -> None:
+    gated = _Gated()
+
+    def behaviour(exchange: Exchange[Any]) -> Any:
+        is_plain = exchange.context[2:] == (None, None, "serving_default")
+        return gated(exchange) if is_plain else predicted([0])
+
+    with InMemory(behaviour, coalesce=True) as digits, ThreadPoolExecutor(2) as pool:
+        callers = [pool.submit(digits.classify, picture(i)) for i in (1, 2)]
+        assert len(digits.classify(**{"images": picture(0), **other})) == 1
+        gated.open.set()
+        assert [numbers(caller.result(30).probabilities) for caller in callers] == [[1], [2]]
 
 
 def test_32_threads_get_their_own_answers() -> None:
@@ -377,7 +401,7 @@ def test_32_threads_get_their_own_answers() -> None:
         with ThreadPoolExecutor(32) as pool:
             for done in [pool.submit(ask, caller) for caller in range(0, 960, 30)]:
                 done.result(30)
-        assert _is_idle(digits._here().queue)
+        assert all(map(_is_idle, digits._here().queues.values()))
 
 
 def test_threads_that_are_impatient_or_unlucky_harm_nobody() -> None:
@@ -403,7 +427,7 @@ def test_threads_that_are_impatient_or_unlucky_harm_nobody() -> None:
         with ThreadPoolExecutor(32) as pool:
             for done in [pool.submit(ask, caller) for caller in range(32)]:
                 done.result(30)
-        assert _is_idle(digits._here().queue)
+        assert all(map(_is_idle, digits._here().queues.values()))
 
 
 def test_200_coroutines_get_their_own_answers_though_others_are_cancelled() -> None:
@@ -434,7 +458,7 @@ def test_200_coroutines_get_their_own_answers_though_others_are_cancelled() -> N
                 if task not in doomed] == [None] * 100  # fmt: skip
         assert {type(outcome) for outcome in outcomes} == {type(None), asyncio.CancelledError}
         assert len(digits.transports[0].sent) < 900  # some were merged
-        assert _is_idle((await digits._here()).queue)
+        assert all(map(_is_idle, (await digits._here()).queues.values()))
         await digits.close()
 
     for _ in range(5):
@@ -446,4 +470,4 @@ def test_errors_are_the_same_for_all_who_asked_together(clock: Clock) -> None:
         for _ in range(5):  # a leader that failed leaves no flight behind
             with pytest.raises(Overloaded):
                 digits.classify(picture(1))
-        assert _is_idle(digits._here().queue)
+        assert all(map(_is_idle, digits._here().queues.values()))
