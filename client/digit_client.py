@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any, Literal, Self, overload
 
-from client.coalescing import MOST, Queue
+from client.coalescing import MOST, Queue, Queues
 from client.errors import CLOSED, CallError, DigitsError, Unreachable
 from client.exchange import Transport
 from client.parts import Part, Splitter
@@ -18,7 +18,7 @@ from client.steps import Call, Hedge, Result, Send, Step, Wait
 from client.target import Target
 from client.verbs import READY_TIMEOUT, Verbs
 
-_HEDGES = 64  # calls at once that may be hedged
+_COPIES = 64  # of requests that may be hedged, under way at once; beyond it calls are not hedged
 
 
 class DigitClient(Verbs):
@@ -72,7 +72,7 @@ class DigitClient(Verbs):
             return self._run(self._classify(question))
         gate = threading.Lock()
         gate.acquire()  # the one who releases it is another thread
-        return self._run(self._classify_in_company(question, self._here().queue, gate))
+        return self._run(self._classify_in_company(question, self._here().queues, gate))
 
     @overload
     def classify_many(
@@ -141,20 +141,20 @@ class DigitClient(Verbs):
 
         def stream() -> Iterator[Classification | DigitsError]:
             under_way: deque[tuple[Part, Future[list[Classification | DigitsError]]]] = deque()
-            with ThreadPoolExecutor(threads, "classify_many") as pool:
-                try:
-                    for part in _parts(splitter, items):
-                        call = self._classify_part(part, which, timeout)
-                        under_way.append((part, pool.submit(self._run, call)))
-                        if len(under_way) > threads:
-                            part, answers = under_way.popleft()
-                            yield from joiner.add(part, answers.result())
-                    while under_way:
+            pool = ThreadPoolExecutor(threads, "classify_many")
+            try:
+                for part in _parts(splitter, items):
+                    call = self._classify_part(part, which, timeout)
+                    under_way.append((part, pool.submit(self._run, call)))
+                    while under_way and (len(under_way) > threads or under_way[0][1].done()):
                         part, answers = under_way.popleft()
                         yield from joiner.add(part, answers.result())
-                finally:
-                    for _, answers in under_way:
-                        answers.cancel()
+                while under_way:
+                    part, answers = under_way.popleft()
+                    yield from joiner.add(part, answers.result())
+            finally:
+                # Who goes away early, by Ctrl-C perhaps, does not wait for what is under way.
+                pool.shutdown(wait=False, cancel_futures=True)
 
         return stream()
 
@@ -259,27 +259,40 @@ class _Home:
 
     def __init__(self, transports: list[Transport]) -> None:
         self._transports = transports
-        self.queue = Queue()
+        self.queues = Queues(Queue)
         self.closing = threading.Event()
-        self.hedges = ThreadPoolExecutor(_HEDGES, "hedge")  # starts no thread until it is needed
+        self._hedges = ThreadPoolExecutor(_COPIES, "hedge")  # starts no thread until it is needed
+        self._copies = threading.Semaphore(_COPIES)
 
     def send(self, step: Send) -> Any:
         transport = self._transports[step.endpoint]
         return transport.send(step.exchange, step.timeout, step.headers)
 
+    def submit(self, step: Send) -> Future[Any] | None:
+        """Send from a thread; None if all are busy: in line for one the timeout would not count."""
+        if not self._copies.acquire(blocking=False):
+            return None
+        sent = self._hedges.submit(self.send, step)
+        sent.add_done_callback(lambda _: self._copies.release())
+        return sent
+
     def close(self) -> None:
         self.closing.set()
         for transport in self._transports:
             transport.close()
-        self.hedges.shutdown(wait=False, cancel_futures=True)
+        self._hedges.shutdown(wait=False, cancel_futures=True)
 
 
 def _hedged(hedge: Hedge, home: _Home) -> Any:
     try:
-        first = home.hedges.submit(home.send, hedge.first)
+        first = home.submit(hedge.first)
+        if first is None:
+            return home.send(hedge.first)
         if wait([first], hedge.delay).done or not hedge.allowed():
             return first.result()
-        second = home.hedges.submit(home.send, hedge.second)
+        second = home.submit(hedge.second)
+        if second is None:
+            return first.result()
         done, under_way = wait([first, second], return_when=FIRST_COMPLETED)
         if under_way and all(isinstance(answer.exception(), CallError) for answer in done):
             return under_way.pop().result()

@@ -49,8 +49,8 @@ class Batch:
         return len(self.values)
 
     def __getitem__(self, rows: slice) -> Batch:
-        """Some of the images."""
-        return replace(self, values=self.values[rows])
+        """A copy of some of the images."""
+        return replace(self, values=self.values[rows].copy())
 
 
 def merged(batches: Sequence[Batch]) -> Batch:

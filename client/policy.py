@@ -31,7 +31,8 @@ class Policy:
             this keeps the clients from multiplying the load.
         hedge_after: seconds without an answer after which a second copy of the request is sent (to
             another target if there is one); the first answer counts. It cuts the slowest calls
-            short, and costs as many requests more as there are slower calls. None: never.
+            short, and costs as many requests more as there are slower calls, which count as
+            retries in `retry_share`. None: never.
 
     Raises:
         InvalidInput: a value out of its range.

@@ -170,8 +170,42 @@ def _pulled(count: list[int]) -> Iterator[Any]:
         yield picture(i)
 
 
-def _threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if "classify_many" in thread.name]
+def _join_threads() -> None:
+    """The threads end with what was under way."""
+    for thread in threading.enumerate():
+        if "classify_many" in thread.name:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def test_who_goes_away_early_does_not_wait_for_what_is_under_way() -> None:
+    gone = threading.Event()
+    was_let_go: list[bool] = []
+
+    def behaviour(exchange: Exchange[Any]) -> Any:
+        if asked(exchange) != [0]:
+            was_let_go.append(gone.wait(30))
+        return answer(exchange)
+
+    with InMemory(behaviour) as digits:
+        found = digits.classify_many(map(picture, range(9)), batch_size=1)
+        assert numbers(next(found).probabilities) == [0]
+        found.close()  # type: ignore[attr-defined]
+        gone.set()
+    _join_threads()
+    assert all(was_let_go)
+
+
+def test_a_generator_may_fill_the_same_buffer_again_and_again() -> None:
+    def frames() -> Iterator[Any]:
+        buffer = picture(0)
+        for i in range(20):
+            buffer[:] = picture(i)
+            yield buffer
+
+    with InMemory() as digits:
+        answers = [*digits.classify_many(frames(), batch_size=8)]
+    assert [numbers(one.probabilities) for one in answers] == [[i] for i in range(20)]
 
 
 @pytest.mark.parametrize(("in_flight", "size"), [(1, 1), (2, 5), (4, 10)])
@@ -185,7 +219,7 @@ def test_items_are_pulled_no_further_ahead_than_promised(in_flight: int, size: i
             assert count[0] <= (i // size + in_flight + 2) * size
         found.close()  # type: ignore[attr-defined]
         assert count[0] <= (100 // size + in_flight + 2) * size
-    assert _threads() == []
+    _join_threads()
 
 
 @pytest.mark.parametrize(("in_flight", "size"), [(1, 1), (2, 5), (4, 10)])
@@ -210,7 +244,7 @@ def test_an_item_that_is_refused_ends_the_stream_and_its_threads(items: Any) -> 
     with InMemory() as digits:
         with pytest.raises((InvalidInput, TypeError)):
             list(digits.classify_many(items, batch_size=2))
-    assert _threads() == []
+    _join_threads()
 
 
 def test_an_error_is_raised_in_its_turn_after_all_answers_before_it() -> None:
@@ -228,7 +262,7 @@ def test_an_error_is_raised_in_its_turn_after_all_answers_before_it() -> None:
             with pytest.raises(kind):
                 found.extend(number for one in answers for number in numbers(one.probabilities))
         assert found == [*range(bad)]
-        assert _threads() == []
+        _join_threads()
 
 
 def test_what_the_items_themselves_raise_comes_through() -> None:
@@ -238,7 +272,7 @@ def test_what_the_items_themselves_raise_comes_through() -> None:
 
     with InMemory() as digits, pytest.raises(KeyError, match="own"):
         list(digits.classify_many(items(), batch_size=3))
-    assert _threads() == []
+    _join_threads()
 
 
 def test_errors_are_put_in_their_place_and_spread_no_further_than_their_request() -> None:

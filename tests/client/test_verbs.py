@@ -5,6 +5,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -26,6 +27,7 @@ from client import (
     State,
     Tls,
     Unreachable,
+    digit_client,
 )
 from client.errors import CallContext
 from client.exchange import Exchange
@@ -39,6 +41,7 @@ from tests.client.memory import (
     Reply,
     answer,
     answers,
+    asked,
     clock,
     fails,
     numbers,
@@ -598,6 +601,29 @@ def test_hedges_spend_budget(monkeypatch: pytest.MonkeyPatch, share: float, copi
         assert budget._left == max(left - 1, 0)
 
 
+def test_with_too_many_copies_under_way_a_call_is_sent_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(digit_client, "_COPIES", 2)
+    is_over = threading.Event()
+
+    def behaviour(exchange: Exchange[Any]) -> Any:
+        if asked(exchange) == [5]:
+            assert is_over.wait(30)
+        return answer(exchange)
+
+    with InMemory(behaviour, policy=_hedging()) as digits, ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(digits.classify, IMAGE)
+        (transport,) = digits.transports
+        while len(transport.sent) < 2:
+            pass
+        assert numbers(digits.classify(picture(6)).probabilities) == [6]
+        assert not hanging.done()
+        is_over.set()
+        assert numbers(hanging.result(30).probabilities) == [5]
+        assert len(transport.sent) == 3
+
+
 @pytest.mark.parametrize("kind", [Rejected, Unreachable])
 def test_a_failure_before_the_delay_is_no_reason_for_a_second_copy(kind: type[CallError]) -> None:
     def fail(exchange: Exchange[Any]) -> Any:
@@ -633,6 +659,26 @@ def test_a_caller_in_a_hurry_says_nothing_about_the_server(clock: Clock) -> None
     _fails_to(digits, DeadlineExceeded, timeout=5)
     _fails_to(digits, DeadlineExceeded, timeout=5)
     assert [send.endpoint for send in digits.sent[4:]] == [0, 1]
+
+
+@pytest.mark.parametrize("timeout", [0.2, 1, 10])
+def test_a_server_that_hangs_is_left_alone_whatever_the_clients_timeout_is(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, timeout: float
+) -> None:
+    def tick() -> float:  # time passes between any two looks at the clock
+        clock.now += 1e-5
+        return clock.now
+
+    monkeypatch.setattr(clock, "monotonic", tick)
+    policy = Policy(timeout=timeout, attempts=1)
+    digits = Fake(clock, fails(DeadlineExceeded), answers, url="grpc://a,b", policy=policy)
+    _fails_to(digits, DeadlineExceeded)
+    digits.classify(IMAGE)
+    digits.classify(IMAGE)
+    assert [send.endpoint for send in digits.sent] == [0, 1, 1]
+
+
+def test_an_answering_server_is_asked_again_at_once(clock: Clock) -> None:
     answering = Fake(clock, fails(DeadlineExceeded), answers, url="grpc://a,b", timeout=5)
     answering.classify(IMAGE)
     answering.classify(IMAGE)
