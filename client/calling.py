@@ -118,7 +118,7 @@ class Calling:
 
     def _credit(self, number: int, error: CallError, left: float) -> None:
         # A caller in a hurry says nothing about the server.
-        had_time = left >= min(self._policy.timeout, _FAIR)
+        had_time = left >= 0.9 * min(self._policy.timeout, _FAIR)  # some of it has passed already
         if isinstance(error, (Unreachable, BadResponse)) or (
             isinstance(error, DeadlineExceeded) and had_time
         ):

@@ -13,6 +13,9 @@ from client.results import Metadata, VersionStatus
 
 Answer = TypeVar("Answer")
 
+# In the text of UNAVAILABLE, or 503: the server is there, and too busy.
+FULL_QUEUE = "The batch scheduling queue to which this request was submitted is full"
+
 
 class Exchange(NamedTuple, Generic[Answer]):
     """A request as bytes, and how to read the bytes that come back.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -24,7 +25,7 @@ from client.errors import (
     ServerFailed,
     Unreachable,
 )
-from client.exchange import Answer, Exchange, Prediction
+from client.exchange import FULL_QUEUE, Answer, Exchange, Prediction
 from client.images import Batch
 from client.results import Metadata, Signature, State, TensorSpec, VersionStatus
 
@@ -60,9 +61,11 @@ _NOT_SERVING = (
 
 # tensorflow.DataType
 _DTYPES = {
-    1: "DT_FLOAT", 2: "DT_DOUBLE", 3: "DT_INT32", 4: "DT_UINT8", 5: "DT_INT16", 6: "DT_INT8",
-    7: "DT_STRING", 8: "DT_COMPLEX64", 9: "DT_INT64", 10: "DT_BOOL", 14: "DT_BFLOAT16",
-    17: "DT_UINT16", 18: "DT_COMPLEX128", 19: "DT_HALF", 22: "DT_UINT32", 23: "DT_UINT64",
+    0: "DT_INVALID", 1: "DT_FLOAT", 2: "DT_DOUBLE", 3: "DT_INT32", 4: "DT_UINT8", 5: "DT_INT16",
+    6: "DT_INT8", 7: "DT_STRING", 8: "DT_COMPLEX64", 9: "DT_INT64", 10: "DT_BOOL", 11: "DT_QINT8",
+    12: "DT_QUINT8", 13: "DT_QINT32", 14: "DT_BFLOAT16", 15: "DT_QINT16", 16: "DT_QUINT16",
+    17: "DT_UINT16", 18: "DT_COMPLEX128", 19: "DT_HALF", 20: "DT_RESOURCE", 21: "DT_VARIANT",
+    22: "DT_UINT32", 23: "DT_UINT64",
 }  # fmt: skip
 FLOAT, UINT8, STRING, INT64 = 1, 4, 7, 9
 
@@ -136,6 +139,8 @@ def failure(
         kind = BadResponse
     elif "larger than max" in details:  # a message's size; RESOURCE_EXHAUSTED to gRPC
         kind = Rejected
+    elif FULL_QUEUE in details:
+        kind = Overloaded
     elif details == "Stream removed":  # how gRPC at times calls a connection that broke: UNKNOWN
         kind = Unreachable
     return kind(context, f"{status} {details}", _retry_after(metadata))
@@ -144,7 +149,8 @@ def failure(
 def _retry_after(metadata: Mapping[str, Any]) -> float | None:
     for name, unit in (("grpc-retry-pushback-ms", 1000), ("retry-after", 1)):
         with contextlib.suppress(KeyError, ValueError):
-            return max(float(metadata[name]), 0.0) / unit
+            # Less than nothing means never: gRFC A6.
+            return seconds / unit if (seconds := float(metadata[name])) >= 0 else math.inf
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import select
 import socket
 import ssl
@@ -49,6 +50,8 @@ class _Rest:
             if self._is_closed:
                 raise Unreachable(context, CLOSED) from error
             kind = next(kind for cause, kind in _FAILURES if isinstance(error, cause))
+            if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
+                kind = Unreachable  # the system's word for a peer that vanished
             raise kind(context, str(error) or "no answer in time") from error
 
 

@@ -24,7 +24,7 @@ from client.errors import (
     ServerFailed,
     Unreachable,
 )
-from client.exchange import Answer, Exchange, Prediction
+from client.exchange import FULL_QUEUE, Answer, Exchange, Prediction
 from client.images import Batch
 from client.results import Metadata, Signature, State, TensorSpec, VersionStatus
 
@@ -96,6 +96,8 @@ def failure(
         text = " ".join(text[:200].split())
         if status in {400, 404, 405}:
             kind = BadResponse
+    if FULL_QUEUE in str(text):
+        kind = Overloaded
     return kind(context, f"HTTP {status} {text}", _retry_after(headers.get("retry-after", "")))
 
 

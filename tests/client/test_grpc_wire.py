@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -22,6 +23,11 @@ CONTEXT = CallContext("grpc://here:1", "mnist")
         ("UNKNOWN", "Received http2 header with status: 502", BadResponse),
         ("RESOURCE_EXHAUSTED", "CLIENT: Received message larger than max (9 vs. 4)", Rejected),
         ("RESOURCE_EXHAUSTED", "the queue is full", Overloaded),
+        (
+            "UNAVAILABLE",
+            "The batch scheduling queue to which this request was submitted is full; task size: 1",
+            Overloaded,
+        ),
         ("UNKNOWN", "Stream removed", Unreachable),
         ("A_STATUS_OF_LATER", "", ServerFailed),
     ],
@@ -38,7 +44,7 @@ def test_words_tell_apart_what_a_status_does_not(
     ("metadata", "seconds"),
     [
         ({}, None), ({"grpc-retry-pushback-ms": "250"}, 0.25), ({"retry-after": "3"}, 3.0),
-        ({"grpc-retry-pushback-ms": "-1"}, 0.0), ({"grpc-retry-pushback-ms": "soon"}, None),
+        ({"grpc-retry-pushback-ms": "-1"}, math.inf), ({"grpc-retry-pushback-ms": "soon"}, None),
         ({"grpc-retry-pushback-ms": "100", "retry-after": "3"}, 0.1),
     ],
 )  # fmt: skip

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 
-from client import BadResponse, CallError, DeadlineExceeded, Policy, Rejected, State, Unreachable
+from client import (
+    BadResponse,
+    CallError,
+    DeadlineExceeded,
+    DigitClient,
+    Policy,
+    Rejected,
+    State,
+    Unreachable,
+)
 from tests.client.conftest import Shell, Talk, serve_http, talk
 
 ONCE = Policy(attempts=1, timeout=30)
@@ -262,3 +273,14 @@ def test_more_callers_than_kept_connections(shell: Shell) -> None:
         with ThreadPoolExecutor(40) as pool:
             answers = list(pool.map(lambda _: digits.status()[0].version, range(200)))
     assert answers == [5] * 200
+
+
+def test_a_peer_that_the_system_gave_up_is_unreachable_and_not_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python calls it a TimeoutError, though the call's time may not be up."""
+    error = TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+    monkeypatch.setattr(socket.socket, "connect", Mock(side_effect=error))
+    with DigitClient("http://localhost", policy=Policy(attempts=1)) as digits:
+        with pytest.raises(Unreachable, match="Connection timed out"):
+            digits.status()

@@ -20,6 +20,12 @@ CONTEXT = CallContext("http://here:1", "mnist")
         (405, b"no", BadResponse, "HTTP 405 no"),
         (429, b"", Overloaded, "HTTP 429 "),
         (503, b"<html>busy", Unreachable, "HTTP 503 <html>busy"),
+        (
+            503,
+            b'{"error": "The batch scheduling queue to which this request was submitted is full"}',
+            Overloaded,
+            "HTTP 503 The batch scheduling queue to which this request was submitted is full",
+        ),
         (504, b"\xff", DeadlineExceeded, "HTTP 504 \ufffd"),
         (418, b'{"error": "teapot"}', BadResponse, "HTTP 418 teapot"),
         (500, b'{"error": {"deep": 1}}', CallError, "HTTP 500 {'deep': 1}"),
