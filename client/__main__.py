@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m client", description="Ask a digit model on TensorFlow Serving.", **looks
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    url, key = os.environ.get("DIGITS_URL", _URL), os.environ.get("DIGITS_API_KEY") or None
+    url, key = os.environ.get("DIGITS_URL") or _URL, os.environ.get("DIGITS_API_KEY") or None
     count, positive = _positive(int), _positive(float)
     on: Any = {"action": "store_true"}
 
@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--duration", "seconds", 10, type=positive, metavar="S")
     add("--batch", "images per request", 1, type=count, metavar="N")
     add("--images", "an .npz or a folder; without it noise is sent, no digits", metavar="PATH")
-    add("--seed", "of the noise and of poisson", 0, type=int, metavar="N")
+    add("--seed", "of the noise and of poisson", 1, type=count, metavar="N")
     add("--picture", "draw the report here", metavar="SVG")
     return parser
 
@@ -256,10 +256,9 @@ def _bench(options: argparse.Namespace) -> int:
         loop = f"{options.rate:g} requests/s in an open loop ({options.arrivals})"
     title = f"{loop} for {options.duration:g} s, each {options.batch} of {source}, {options.url}"
     if options.picture:
-        try:
-            Path(options.picture).touch()  # rather now than after the run
-        except OSError as error:
-            raise InvalidInput(f"{options.picture!r} cannot be written: {error.strerror}") from None
+        path = Path(options.picture)  # rather now than after the run
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise InvalidInput(f"{options.picture!r} cannot be written")
 
     async def run() -> list[load.Sample]:
         # An attempt that is made again would be measured as one slow request.

@@ -345,6 +345,26 @@ def test_ctrl_c_during_a_call_is_status_130_without_a_word(grpc_server: Scripted
     assert process.returncode == 130
 
 
+def test_ctrl_c_waits_for_no_answer(grpc_server: ScriptedGrpc, file: str) -> None:
+    command = [sys.executable, "-m", "client", "classify", file, "--url", grpc_server.url]
+    asked, gone = threading.Event(), threading.Event()
+    was_let_go: list[bool] = []
+
+    def behaviour(*_: object) -> bytes:
+        asked.set()
+        was_let_go.append(gone.wait(30))
+        return LOADING
+
+    grpc_server.behaviour = behaviour
+    with subprocess.Popen([*command, "--timeout=60"], stdout=-1, stderr=-1) as process:
+        asked.wait()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate() == (b"", b"")
+        gone.set()
+    assert process.returncode == 130
+    assert all(was_let_go)
+
+
 @pytest.fixture
 def traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Lets code run in place of numpy's import."""

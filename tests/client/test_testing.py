@@ -21,7 +21,7 @@ def test_unscripted_it_answers_with_its_digit_and_newest_version() -> None:
         assert digits.metadata().signatures["packed"].inputs["images"].dtype == "DT_STRING"
 
 
-def test_scripted_answers_come_in_order_and_waits_take_no_time() -> None:
+def test_scripted_answers_come_in_order_and_waits_are_told() -> None:
     server = FakeServer()
     server.will_answer(7, 1)
     server.will_fail(Unreachable)
@@ -62,3 +62,16 @@ def test_coroutines_get_the_same() -> None:
             return [int(answer.digits[0]) for answer in answers]
 
     assert asyncio.run(main()) == [4, 4]
+
+
+def test_who_waits_lets_others_work() -> None:
+    async def main() -> None:
+        server = FakeServer(versions={1: State.LOADING})
+        async with server.async_client() as digits:
+            waiting = asyncio.create_task(digits.wait_until_ready(timeout=30))
+            while not server.waited:
+                await asyncio.sleep(0)
+            server.versions[1] = State.AVAILABLE
+            await waiting
+
+    asyncio.run(main())
