@@ -96,6 +96,7 @@ class Gateway:
         body: bytes | None = None,
         *,
         key: str = "",
+        headers: Mapping[str, str] | None = None,
         tls: Tls | None = None,
         local: bool = False,
     ) -> Answer:
@@ -105,10 +106,11 @@ class Gateway:
             context = (tls or self.tls).context()
             connection = http.client.HTTPSConnection("127.0.0.1", self.door, context=context)
         with contextlib.closing(connection):
-            connection.request(method, path, body, {"x-api-key": key} if key else {})
+            with_key = {"x-api-key": key} if key else {}
+            connection.request(method, path, body, {**with_key, **(headers or {})})
             answer = connection.getresponse()
-            headers = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, headers, answer.read())
+            told = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, told, answer.read())
 
     def channel(self, *, local: bool = False) -> grpc.Channel:
         """For gRPC, through the door or at this machine's own port."""
@@ -118,14 +120,20 @@ class Gateway:
         return grpc.secure_channel(f"127.0.0.1:{self.door}", self.tls.credentials(), options)
 
     def call(
-        self, method: str, body: bytes = b"", *, key: str = "", local: bool = False
+        self,
+        method: str,
+        body: bytes = b"",
+        *,
+        key: str = "",
+        compression: grpc.Compression = grpc.Compression.NoCompression,
+        local: bool = False,
     ) -> tuple[str, Mapping[str, str]]:
         """One call over gRPC: the status's name, and all metadata."""
         with self.channel(local=local) as channel:
             metadata = [("x-api-key", key)] if key else []
             try:
                 _, call = channel.unary_unary(method).with_call(
-                    body, timeout=DEADLINE, metadata=metadata
+                    body, timeout=DEADLINE, metadata=metadata, compression=compression
                 )
             except grpc.RpcError as error:
                 call = error

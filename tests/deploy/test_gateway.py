@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import gzip
 import json
 import shutil
 import signal
@@ -265,6 +267,51 @@ def test_a_huge_message_is_refused(gateway: Gateway, key: str) -> None:
     code, metadata = gateway.call(PREDICT, bytes(65 << 20), key=key)
     assert code == "RESOURCE_EXHAUSTED"
     assert "retry-after" not in metadata
+
+
+COMPRESSED = gzip.compress(MEGABYTE)
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, identity", "identity, gzip"])
+def test_what_is_compressed_is_refused(gateway: Gateway, key: str, encoding: str) -> None:
+    """A thousandth of what the server would make of it passes any limit of the gateway."""
+    headers = {"content-encoding": encoding}
+    ask = functools.partial(gateway.ask, "POST", body=COMPRESSED, headers=headers)
+    for local in (False, True):
+        answer = ask(PREDICT_OVER_REST, key=key, local=local)
+        assert answer.status == 415
+        assert "compressed" in json.loads(answer.body)["error"]
+    assert ask(PREDICT_OVER_REST).status == 401
+    assert ask("/v1/", key=key).status == 403
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_a_call_that_is_compressed_is_refused(
+    gateway: Gateway, key: str, compression: grpc.Compression
+) -> None:
+    call = functools.partial(gateway.call, body=MEGABYTE, compression=compression)
+    for local in (False, True):
+        assert call(PREDICT, key=key, local=local)[0] == "UNIMPLEMENTED"
+    assert call(PREDICT)[0] == "UNAUTHENTICATED"
+    assert call("/tensorflow.ProfilerService/Profile", key=key)[0] == "PERMISSION_DENIED"
+
+
+def test_an_encoding_that_changes_nothing_passes(gateway: Gateway, one: Recorder, key: str) -> None:
+    headers = {"content-encoding": "identity"}
+    assert gateway.ask("POST", PREDICT_OVER_REST, b"{}", key=key, headers=headers).status == 200
+    assert "content-encoding" not in one.headers[-1]
+
+
+def test_no_server_sees_an_encoding_that_is_told_second(gateway: Gateway, one: Recorder) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.rest_port), DEADLINE) as connection:
+        connection.sendall(
+            f"POST {PREDICT_OVER_REST} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 0\r\n"
+            "Content-Encoding: identity\r\nContent-Encoding: gzip\r\n\r\n".encode()
+        )
+        refused = connection.recv(1 << 16).startswith(b"HTTP/1.1 415 ")
+    assert refused or "content-encoding" not in one.headers[-1]
 
 
 def test_a_thousand_digits_pass(gateway: Gateway, one: Recorder, key: str) -> None:
