@@ -10,6 +10,7 @@ import argparse
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -78,9 +79,14 @@ def _parser() -> argparse.ArgumentParser:
 
     up = command(commands, "up", _up, "start everything, and return when all of it is well")
     up.add_argument(
-        "--scale", type=_count, default=1, metavar="N", help="replicas of the server (1)"
+        "--scale",
+        type=_count,
+        metavar="N",
+        help="replicas of the server (as many as there are, or 1)",
     )
-    up.add_argument("--monitoring", action="store_true", help="with Prometheus and Grafana")
+    up.add_argument(
+        "--monitoring", action="store_true", help="with Prometheus and Grafana, until `down`"
+    )
     device = up.add_mutually_exclusive_group()
     device.add_argument("--gpu", action="store_true", default=None, help="or fail without one")
     device.add_argument("--cpu", action="store_false", dest="gpu", help="even where there is a GPU")
@@ -124,7 +130,7 @@ def _count(text: str) -> int:
 
 
 def _up(options: argparse.Namespace) -> int:
-    from deploy import certificates, engine, stack, status
+    from deploy import certificates, containers, engine, stack, status
 
     with engine.connect() as client:
         has_gpu = engine.has_gpu(client)
@@ -142,9 +148,14 @@ def _up(options: argparse.Namespace) -> int:
         elif certificate.expires < datetime.now(UTC) + _SOON:
             _say(f"  !!    the certificate ends {certificate.expires:%Y-%m-%d %H:%M} UTC;")
             _say("        `python -m deploy certificates` renews it")
-        compose = engine.Compose(gpu=gpu, profiles=["monitoring"] if options.monitoring else [])
-        stack.up(client, compose, replicas=options.scale, timeout=options.timeout)
-        print("\n".join(status.lines(status.gather(client, compose.config["name"]))))
+        # What is there stays as it is, unless told otherwise: this is also how one upgrades.
+        project = engine.Compose().config["name"]
+        there = Counter(one.service for one in containers.of_project(client, project))
+        monitoring = options.monitoring or "prometheus" in there
+        compose = engine.Compose(gpu=gpu, profiles=["monitoring"] if monitoring else [])
+        replicas = options.scale or there["serving"] or 1
+        stack.up(client, compose, replicas=replicas, timeout=options.timeout)
+        print("\n".join(status.lines(status.gather(client, project))))
     return 0
 
 

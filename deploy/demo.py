@@ -1,6 +1,7 @@
 """Show the whole bundle at work: serve the newest version, ask it over gRPC and REST, stop.
 
-`SERVING=docker` serves with `python -m deploy up`, anything else with the local server.
+`SERVING=docker` serves with the bundle of `python -m deploy`, which is started only if it does not
+run yet; anything else with the local server.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from deploy.runner import StartFailed, serve
 
 MODEL = Path("models/mnist")
 SHEET = Path("build/demo.png")
-_COMPOSE_URLS = ("grpc://localhost:8500", "http://localhost:8501")
+_NOTHING_RUNS = 3  # says `python -m deploy status`
 
 
 def main() -> int:
@@ -47,7 +48,7 @@ def main() -> int:
             answer = _classify(grpc_url, rest_url, golden)
     except (StartFailed, CallError, subprocess.CalledProcessError) as error:
         return _fail(error)
-    print("stop    the server is stopped\n")
+    print()
     _show_in_terminal(golden, answer)
     _write_sheet(golden, answer)
     print(f"\nsheet   all {len(answer)} digits: {SHEET}")
@@ -65,14 +66,27 @@ def _serving() -> Iterator[tuple[str, str]]:
         print("serve   python -m deploy.local is starting")
         with serve(MODEL) as server:
             yield server.grpc_url, server.rest_url
+        print("stop    the server is stopped")
         return
-    deploy = [sys.executable, "-m", "deploy"]
-    print("serve   python -m deploy up", flush=True)
-    subprocess.run([*deploy, "up"], stdout=subprocess.DEVNULL, check=True)
+    runs = _deploy("status", check=False).returncode != _NOTHING_RUNS
+    print(f"serve   python -m deploy {'runs already' if runs else 'up'}", flush=True)
     try:
-        yield _COMPOSE_URLS
+        if not runs:
+            _deploy("up")
+        urls = json.loads(_deploy("status", "--json").stdout)["urls"]
+        grpc_url, rest_url = (
+            next(url for url in urls if url.startswith(plain)) for plain in ("grpc:", "http:")
+        )
+        yield grpc_url, rest_url
     finally:
-        subprocess.run([*deploy, "down"], stdout=subprocess.DEVNULL, check=True)
+        if not runs:
+            _deploy("down")
+            print("stop    python -m deploy down")
+
+
+def _deploy(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "deploy", *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=check)
 
 
 def _classify(grpc_url: str, rest_url: str, golden: Mapping[str, NDArray[Any]]) -> Classification:

@@ -90,7 +90,8 @@ def test_an_engine_of_others(tmp_path: Path) -> None:
 @pytest.fixture
 def gpu_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     runtimes: dict[str, Any] = {"Runtimes": {"nvidia": {}, "runc": {}}}
-    with fake_engine(tmp_path / "gpu.sock", {"/info": runtimes}) as host:
+    answers = {"/info": runtimes, "/containers/json": []}
+    with fake_engine(tmp_path / "gpu.sock", answers) as host:
         monkeypatch.setenv("DOCKER_HOST", host)
         yield
 

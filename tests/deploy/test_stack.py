@@ -158,6 +158,13 @@ def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, ng
     assert (exit_status, status["well"]) == (1, False)
     assert [one["state"] for one in status["containers"]] == ["exited", "running", "running"]
 
+    again = bundle("up", NGINX_IMAGE=image)
+    assert again.returncode == 0, again.stderr
+    assert bundle.status()[1]["well"]
+    assert [one["id"] for one in bundle.status()[1]["containers"]] == [
+        one["id"] for one in status["containers"]
+    ]
+
     down = bundle("down")
     assert down.returncode == 0, down.stderr
     assert f"removed serving-2\nremoved network {PROJECT}_default\n" in down.stdout
