@@ -315,5 +315,9 @@ function tell(words, needsKey = false) {
 }
 
 takeKey();
+addEventListener("hashchange", () => {
+  takeKey(); // a link with a key, pasted into the tab that asks for one
+  wake();
+});
 showNothing("Nothing to read yet.");
 changed(); // finds out whether the server answers, and asks for a key

@@ -58,6 +58,18 @@ def test_a_key_in_the_address_is_used_and_taken_away(page: Page, door: Door, zer
     assert all("dk_right" not in call.path for call in door.passed)
 
 
+def test_a_key_pasted_into_the_address_of_the_page_that_asks_for_one(
+    fresh: Page, door: Door, zero: Stroke
+) -> None:
+    door.key = "dk_right"
+    fresh.draw(zero)
+    fresh.until(lambda: fresh.text("why") == "This server asks for a key.", "the question")
+    fresh.run("window.isTheSame = true; location.hash = '#key=dk_right'")
+    assert fresh.answer() == "0"
+    assert fresh.browser.current_url == door.url
+    assert fresh.run("return window.isTheSame")
+
+
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
