@@ -4,7 +4,9 @@
 set -eu
 secrets=/etc/gateway
 run=/run/gateway
+configuration=$(dirname "$0")/nginx.conf
 replicas=''
+told=''
 
 addresses() { # those of the name $1, in order; nothing if it has none
   getent ahostsv4 "$1" | awk '$2 == "STREAM" { print $1 }' | sort -u
@@ -53,6 +55,19 @@ limit_req zone=keys burst=$KEY_RATE nodelay;" >"$1/rate.conf"
   fi >"$1/mutual-tls.conf"
 )
 
+swap() { # what nginx has read, and what it is to read
+  mv "$run/now" "$run/last"
+  mv "$run/next" "$run/now"
+  mv "$run/last" "$run/next"
+}
+
+refused() { # whether nginx would not take what it finds; each reason is told once
+  why=$(nginx -t -e stderr -c "$configuration" 2>&1) && told='' && return 1
+  why=$(echo "$why" | sed 's/^[0-9/]* [0-9:]* //; s/ [0-9]*#[0-9]*:/:/') # without time and process
+  [ "$why" = "$told" ] || printf 'not taken up yet:\n%s\n' "$why" >&2
+  told=$why
+}
+
 watch() { # until nginx, process $1, ends
   set +e
   while sleep 1 && kill -0 "$1" 2>/dev/null; do
@@ -60,9 +75,10 @@ watch() { # until nginx, process $1, ends
     render "$run/next"
     [ $? -eq 0 ] || continue # not `render || continue`: with it the shell would ignore `set -e`
     diff -rq "$run/now" "$run/next" >/dev/null && continue
-    rm -rf "$run/now"
-    mv "$run/next" "$run/now"
-    kill -HUP "$1"
+    # nginx reads only when told to, so it may be tried out in place. If it is refused, nginx would
+    # go on with what it had and say nothing of it: a revoked key would stay one. So try again.
+    swap
+    if refused; then swap; else kill -HUP "$1"; fi
   done
 }
 
@@ -70,4 +86,4 @@ resolve
 render "$run/now"
 watch $$ &
 # In the place of this shell, so that a signal to stop reaches it.
-exec nginx -e stderr -c "$(dirname "$0")/nginx.conf" -g 'daemon off;'
+exec nginx -e stderr -c "$configuration" -g 'daemon off;'

@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -534,6 +535,27 @@ def test_a_mistake_in_a_file_changes_nothing(gateway: Gateway, key: str) -> None
     assert gateway.ask("GET", "/v1/models/mnist", key=key).status == 200
     path.write_text(good)
     gateway.revoke("alice")
+    until(lambda: gateway.ask("GET", "/v1/models/mnist", key=key).status == 401)
+
+
+@pytest.mark.parametrize("file", ["nginx.conf", "server.key", "client-ca.pem"])
+def test_what_is_revoked_beside_a_mistake_is_so_once_the_mistake_is_mended(
+    gateway: Gateway, file: str
+) -> None:
+    key = gateway.new_key("dave")
+    path = (gateway.folder / "gateway" if file == "nginx.conf" else gateway.secrets) / file
+    good = path.read_text() if path.exists() else None
+    before = gateway.log.count("[emerg]")
+    path.write_text("what is this")
+    with secrets_in(gateway.folder):
+        keys.revoke("dave")
+    until(lambda: gateway.log.count("[emerg]") > before)
+    time.sleep(3)  # it is tried again each second, and told once
+    assert gateway.log.count("[emerg]") == before + 1
+    assert gateway.ask("GET", "/v1/models/mnist", key=key).status == 200
+    path.unlink()
+    if good is not None:
+        path.write_text(good)
     until(lambda: gateway.ask("GET", "/v1/models/mnist", key=key).status == 401)
 
 
