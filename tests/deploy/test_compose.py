@@ -270,15 +270,17 @@ def test_a_container_can_change_nothing_and_become_nobody(up: Stack, service: st
 
 
 def test_a_full_disk_stops_neither_calls_nor_health(up: Stack, key: str) -> None:
-    fill = up.inside("gateway", "cat /dev/zero > /run/gateway/full")
-    assert "No space left" in fill.stderr
+    for folder in ("/run/gateway", "/run/gateway/body"):
+        fill = up.inside("gateway", f"cat /dev/zero > {folder}/full")
+        assert "No space left" in fill.stderr
     with up.client("grpcs", key) as digits:
         assert len(digits.classify(DIGIT)) == 1
         assert up.inside("gateway", "rm /run/gateway/full").returncode == 0
         with secrets_in(up.folder):
             new = keys.create("later").key
-        with up.client("https", new) as later:
+        with up.client("https", new) as later:  # the space for bodies is full still
             until(lambda: _is_answered(later))
+        assert up.inside("gateway", "rm /run/gateway/body/full").returncode == 0
         assert len(digits.classify(DIGIT)) == 1
 
 

@@ -27,7 +27,7 @@ from client import AccessDenied, AsyncDigitClient, Classification, DigitClient, 
 from deploy import certificates, keys
 from deploy.runner import free_ports, serve
 from tests.conftest import Version
-from tests.deploy.gateway import DEADLINE, Gateway, hosts, running, secrets_in, until
+from tests.deploy.gateway import DEADLINE, Answer, Gateway, hosts, running, secrets_in, until
 from tests.deploy.recorder import Recorder, recording
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
@@ -369,6 +369,62 @@ def test_each_key_has_its_own_rate(ports: Ports, one: Recorder, tmp_path: Path) 
         url = f"https://127.0.0.1:{gateway.door}"
         with DigitClient(url, api_key=fast, tls=gateway.tls) as digits:
             until(lambda: _is_overloaded(digits))
+
+
+@contextlib.contextmanager
+def _begun(gateway: Gateway, key: str, length: str) -> Iterator[ssl.SSLSocket]:
+    """A request over REST whose body does not come."""
+    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+        with gateway.tls.context().wrap_socket(plain, server_hostname="localhost") as connection:
+            connection.sendall(
+                f"POST {PREDICT_OVER_REST} HTTP/1.1\r\nHost: gateway\r\nx-api-key: {key}\r\n"
+                f"{length}\r\n\r\n".encode()
+            )
+            yield connection
+
+
+def test_a_key_has_no_more_than_its_share_open(ports: Ports, one: Recorder, tmp_path: Path) -> None:
+    with running(tmp_path, [one.address], ports) as gateway, contextlib.ExitStack() as stack:
+        slow, other = gateway.new_key("slow"), gateway.new_key("other")
+
+        def status() -> int:
+            return gateway.ask("GET", "/v1/models/mnist", key=slow).status
+
+        for _ in range(64):
+            stack.enter_context(_begun(gateway, slow, "Content-Length: 10"))
+        assert status() == 200
+        for _ in range(64):
+            stack.enter_context(_begun(gateway, slow, "Content-Length: 10"))
+        until(lambda: status() == 429)
+        code, metadata = gateway.call(PREDICT, key=slow)
+        assert (code, metadata["retry-after"]) == ("RESOURCE_EXHAUSTED", "1")
+        assert gateway.ask("GET", "/v1/models/mnist", key=other).status == 200
+        assert gateway.call(PREDICT, key=other)[0] == "OK"
+        stack.close()
+        until(lambda: status() == 200)
+
+
+def test_a_key_does_not_fill_the_space_for_bodies(
+    ports: Ports, one: Recorder, tmp_path: Path
+) -> None:
+    large = 2 * MEGABYTE
+    with running(tmp_path, [one.address], ports) as gateway, contextlib.ExitStack() as stack:
+        greedy, other = gateway.new_key("greedy"), gateway.new_key("other")
+
+        def send(body: bytes, key: str) -> Answer:
+            return gateway.ask("POST", PREDICT_OVER_REST, body, key=key)
+
+        for _ in range(8):
+            stack.enter_context(_begun(gateway, greedy, f"Content-Length: {64 << 20}"))
+        until(lambda: send(large, greedy).status == 429)
+        assert send(large, greedy).headers["retry-after"] == "1"
+        with _begun(gateway, greedy, "Transfer-Encoding: chunked") as untold:
+            assert untold.recv(1 << 16).startswith(b"HTTP/1.1 429 ")
+        # What needs no space, and who has not taken any.
+        assert send(b"{}", greedy).status == 200
+        assert gateway.ask("GET", "/v1/models/mnist", key=greedy).status == 200
+        assert gateway.call(PREDICT, large, key=greedy)[0] == "OK"
+        assert send(large, other).status == 200
 
 
 def _is_overloaded(digits: DigitClient) -> bool:
