@@ -95,6 +95,7 @@ def test_services_are_hardened(name: str) -> None:
     assert int(service["mem_limit"]) > 0
     assert service["pids_limit"] > 0
     assert service["restart"] == "unless-stopped"
+    assert service["dns_search"] == ["."]
     assert all(volume["read_only"] for volume in service["volumes"])
 
 
@@ -267,6 +268,13 @@ def test_a_container_can_change_nothing_and_become_nobody(up: Stack, service: st
         assert up.inside(service, f"touch {folder}/x").returncode != 0
     assert int(up.told(f"{service}-1", ".HostConfig.Memory")) > 0
     assert int(up.told(f"{service}-1", ".HostConfig.PidsLimit")) > 0
+
+
+def test_names_are_those_of_the_house_alone(up: Stack) -> None:
+    names = up.inside("gateway", "cat /etc/resolv.conf").stdout
+    assert "nameserver" in names
+    assert set(re.findall(r"^search\s*(.*)$", names, re.MULTILINE)) <= {"", "."}
+    assert up.inside("gateway", "getent ahostsv4 serving").stdout
 
 
 def test_a_full_disk_stops_neither_calls_nor_health(up: Stack, key: str) -> None:

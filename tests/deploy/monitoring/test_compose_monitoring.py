@@ -57,6 +57,7 @@ def test_eyes_are_hardened(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert int(service["mem_limit"]) > 0
     assert service["pids_limit"] > 0
+    assert service["dns_search"] == ["."]
     assert service["healthcheck"]["test"]
     assert {port["host_ip"] for port in service.get("ports", ())} <= {"127.0.0.1"}
     for volume in service.get("volumes", ()):
