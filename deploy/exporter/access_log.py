@@ -33,7 +33,9 @@ _ENDINGS = {
     ":regress": "regress",
 }
 _FAULTS = {2, 4, 13, 14, 15}  # UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS
-_RESOURCE_EXHAUSTED = 8
+_RESOURCE_EXHAUSTED, _TOO_MANY = 8, 429
+_GAVE_UP = 499  # nginx's own: the caller hung up before there was an answer
+_PROMISED = 0.25  # seconds, as in monitoring/recording.yml
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LONGEST = 1 << 16  # bytes of a datagram
 _BUFFER = 1 << 20  # bytes that may wait while a scrape is answered
@@ -71,10 +73,10 @@ class AccessLog:
         try:
             line = json.loads(datagram[datagram.index(b"{") :])
             key, model, method = str(line["key"]), str(line["model"]), _method(line)
-            status, result = _outcome(line)
             seconds = float(line["seconds"])
             if not 0 <= seconds < math.inf:
                 raise ValueError(seconds)
+            status, result = _outcome(line, seconds)
         except (KeyError, RecursionError, TypeError, ValueError):
             self._bad_lines.inc()
             return
@@ -108,7 +110,7 @@ def _method(line: dict[str, Any]) -> str:
     return "page" if is_file else "other"
 
 
-def _outcome(line: dict[str, Any]) -> tuple[str, str]:
+def _outcome(line: dict[str, Any], seconds: float) -> tuple[str, str]:
     """The status as a label, and whose doing it was."""
     status, code = int(line["status"]), int(line["grpc_status"] or 0)
     if not (100 <= status <= 599 and 0 <= code <= 16):
@@ -116,8 +118,12 @@ def _outcome(line: dict[str, Any]) -> tuple[str, str]:
     label = str(status) if line["grpc_status"] == "" else f"grpc {code}"
     if status < 400 and code == 0:
         return label, "answered"
-    was_asked = bool(line["upstream"])
-    # Without an upstream, "exhausted" is a key's rate.
-    if status >= 500 or code in _FAULTS or (code == _RESOURCE_EXHAUSTED and was_asked):
+    if status == _GAVE_UP:  # after longer than is promised it is not the caller's mistake
+        return label, "failed" if seconds >= _PROMISED else "rejected"
+    # Of several replicas the last counts; "-" is one that had not answered when the gateway did.
+    by_server = line["upstream_status"][-1:].isdigit()
+    # The server's queue is full, or a key is past its limits.
+    exhausted = status == _TOO_MANY or code == _RESOURCE_EXHAUSTED
+    if status >= 500 or code in _FAULTS or (exhausted and by_server):
         return label, "failed"
-    return label, "rejected" if was_asked else "refused"
+    return label, "rejected" if by_server else "refused"

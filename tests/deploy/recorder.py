@@ -31,7 +31,8 @@ class Recorder:
 def recording(address: str, ports: tuple[int, int]) -> Iterator[Recorder]:
     """Answer on both ports: over HTTP with the address, over gRPC with the request."""
     recorder = Recorder(address)
-    server = grpc.server(ThreadPoolExecutor(8), [_Calls(recorder)])
+    unlimited = [("grpc.max_receive_message_length", -1)]  # as the real one
+    server = grpc.server(ThreadPoolExecutor(8), [_Calls(recorder)], options=unlimited)
     server.add_insecure_port(f"{address}:{ports[0]}")
     server.start()
     handler = type("Handler", (_Requests,), {"recorder": recorder})

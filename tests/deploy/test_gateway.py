@@ -22,9 +22,12 @@ from urllib.parse import urlsplit
 import grpc
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from client import AccessDenied, AsyncDigitClient, Classification, DigitClient, Overloaded, Tls
 from deploy import certificates, keys
+from deploy.exporter.access_log import AccessLog
+from deploy.exporter.models import Models
 from deploy.runner import free_ports, serve
 from tests.conftest import Version
 from tests.deploy.gateway import DEADLINE, Answer, Gateway, hosts, running, secrets_in, until
@@ -509,6 +512,47 @@ def test_the_log_goes_to_the_exporter_as_soon_as_there_is_one(gateway: Gateway, 
 
         until(told)
     hosts(gateway.folder, "exporter", [])
+
+
+def _counted(gateway: Gateway, key: str) -> set[tuple[str, str]]:
+    """Statuses and outcomes of what a key asked, as the exporter counts the log's lines."""
+    registry = CollectorRegistry()
+    log = AccessLog(registry, Models(Path("none")))
+    for line in gateway.log.splitlines(keepends=True):
+        if line.startswith("{") and line.endswith("\n"):
+            log.count(line.encode())
+    requests = (sample for family in registry.collect() for sample in family.samples)
+    return {
+        (sample.labels["status"], sample.labels["outcome"])
+        for sample in requests
+        if sample.name.endswith("requests_total") and sample.labels["key"] == key
+    }
+
+
+@pytest.mark.usefixtures("unasked")
+def test_what_the_gateway_refuses_while_it_asks_a_server_is_no_failure(gateway: Gateway) -> None:
+    key = gateway.new_key("erin")
+    assert gateway.call(PREDICT, bytes(65 << 20), key=key)[0] == "RESOURCE_EXHAUSTED"
+    until(lambda: _counted(gateway, "erin") == {("grpc 8", "refused")})
+
+
+def test_giving_up_on_a_server_that_hangs_is_a_failure(ports: Ports, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            stack.enter_context(socket.create_server((ADDRESSES[1], port)))
+        gateway = stack.enter_context(running(tmp_path, ADDRESSES[1:2], ports))
+        over_grpc, over_rest = gateway.new_key("grpc"), gateway.new_key("rest")
+        with gateway.channel() as channel:
+            grpc.channel_ready_future(channel).result(DEADLINE)
+            call = channel.unary_unary(PREDICT)
+            with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+                call(b"a request", timeout=1, metadata=[("x-api-key", over_grpc)])
+            with _begun(gateway, over_rest, "Content-Length: 0") as waiting:
+                waiting.settimeout(1)
+                with pytest.raises(TimeoutError):
+                    waiting.recv(1)
+        for key in ("grpc", "rest"):
+            until(lambda key=key: _counted(gateway, key) == {("499", "failed")})  # type: ignore[misc]
 
 
 def test_this_machine_needs_no_key_and_may_do_the_same(gateway: Gateway, one: Recorder) -> None:

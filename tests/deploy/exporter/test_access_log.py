@@ -29,6 +29,7 @@ LINE = {
     "grpc_status": "",
     "seconds": 0.004,
     "upstream": "172.18.0.3:8501",
+    "upstream_status": "200",
     "upstream_seconds": "0.003",
     "bytes_in": 900,
     "bytes_out": 200,
@@ -95,36 +96,51 @@ def test_files_of_the_page(path: str, counts: Counts) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "grpc_status", "upstream", "label", "outcome"),
+    ("status", "grpc_status", "upstream_status", "label", "outcome"),
     [
-        (200, "", "a:1", "200", "answered"),
-        (200, "0", "a:1", "grpc 0", "answered"),
+        (200, "", "200", "200", "answered"),
+        (200, "0", "200", "grpc 0", "answered"),
         (304, "", "", "304", "answered"),
         # The server says no.
-        (400, "", "a:1", "400", "rejected"),
-        (404, "", "a:1", "404", "rejected"),
-        (499, "", "a:1", "499", "rejected"),
-        *((200, str(code), "a:1", f"grpc {code}", "rejected") for code in (3, 5, 9, 11, 12)),
+        (400, "", "400", "400", "rejected"),
+        (404, "", "502, 404", "404", "rejected"),
+        *((200, str(code), "200", f"grpc {code}", "rejected") for code in (3, 5, 9, 11, 12)),
         # The gateway does, and asks no server.
         *((status, "", "", str(status), "refused") for status in (401, 403, 404, 408, 413, 429)),
-        *((200, str(code), "", f"grpc {code}", "refused") for code in (7, 8, 16)),
+        *((200, str(code), "", f"grpc {code}", "refused") for code in (7, 8, 12, 16)),
         (401, "16", "", "grpc 16", "refused"),
+        # Or while it asks one: a message over gRPC goes there as it comes.
+        *((status, "", "-", str(status), "refused") for status in (400, 408)),
+        (200, "8", "-", "grpc 8", "refused"),
+        (200, "8", "502, -", "grpc 8", "refused"),
         # Somebody's fault.
-        (500, "", "a:1", "500", "failed"),
-        (502, "", "a:1, b:1", "502", "failed"),
-        (503, "", "serving_rest", "503", "failed"),
+        (429, "", "429", "429", "failed"),
+        (500, "", "500", "500", "failed"),
+        (502, "", "502, 502", "502", "failed"),
+        (503, "", "502", "503", "failed"),
         (503, "", "", "503", "failed"),
-        *((200, str(code), "a:1", f"grpc {code}", "failed") for code in (2, 4, 8, 13, 14, 15)),
-        (200, "14", "", "grpc 14", "failed"),
+        *((200, str(code), "200", f"grpc {code}", "failed") for code in (2, 4, 8, 13, 14, 15)),
+        (200, "14", "502", "grpc 14", "failed"),
         (200, 14, "", "grpc 14", "failed"),
     ],
 )
 def test_outcomes(
-    status: int, grpc_status: Any, upstream: str, label: str, outcome: str, counts: Counts
+    status: int, grpc_status: Any, upstream_status: str, label: str, outcome: str, counts: Counts
 ) -> None:
-    counts.log.count(line(status=status, grpc_status=grpc_status, upstream=upstream))
+    counts.log.count(line(status=status, grpc_status=grpc_status, upstream_status=upstream_status))
     assert counts.requests == {("alice", "mnist", "predict", label, outcome): 1}
     assert counts("digits_gateway_request_seconds_count") == {("predict", outcome): 1}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "outcome"),
+    [(0.0, "rejected"), (0.249, "rejected"), (0.25, "failed"), (9, "failed")],
+)
+def test_who_gives_up_after_what_is_promised_was_failed(
+    seconds: float, outcome: str, counts: Counts
+) -> None:
+    counts.log.count(line(status=499, upstream_status="-", seconds=seconds))
+    assert counts.requests == {("alice", "mnist", "predict", "499", outcome): 1}
 
 
 def test_only_configured_models_become_labels(counts: Counts) -> None:
