@@ -116,13 +116,16 @@ class Flags:
 _TYPES = get_type_hints(Flags)
 _LIMITS = {field.name: field.metadata["limits"] for field in dataclasses.fields(Flags)}
 _ARGUMENT = re.compile(r"--(\w+)(?:=(.*))?", re.DOTALL)
-_BOOLEANS = {"true": True, "false": False}
+_NUMBER = re.compile(r"\s*[-+.\da-z]+", re.ASCII | re.IGNORECASE)
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def _value(name: str, text: str) -> bool | int | float | str:
     kind = _TYPES[name]
     try:
-        value: bool | int | float | str = _BOOLEANS[text] if kind is bool else kind(text)
+        if kind in (int, float) and not _NUMBER.fullmatch(text):
+            raise ValueError  # Python takes more: 1_000
+        value: bool | int | float | str = _BOOLEANS[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
         raise FlagError(f"Couldn't interpret value {text} for flag {name}.") from None
     least, most = _LIMITS[name]

@@ -22,6 +22,7 @@ from deploy.local.tensors import DTYPES, MAX_RANK, Array
 
 _BOM = b"\xef\xbb\xbf"
 _B64 = "b64"
+_NO_BLANKS = dict.fromkeys(map(ord, " \t\n\v\f\r"))
 
 
 # Parsing
@@ -35,6 +36,9 @@ class _Decoder(rapidjson.Decoder):
 _decode = _Decoder(number_mode=rapidjson.NM_NATIVE | rapidjson.NM_NAN)
 _PREFIX = "Parse error at offset "
 _ODD = re.compile("[\udc80-\udcff]")
+_TOO_BIG = "Number too big to be stored in double."
+_MOST = np.finfo(np.float64).max
+_NUMBER = re.compile(rb"(-?)(\d+)(?:\.(\d+))?(?:[eE]\+?(\d+))?")
 _AFTER_ROOT = "The document root must not be followed by other values."
 # Texts of the RapidJSON below us that differ from those of the real server's.
 _OLDER_TEXTS = {"Invalid encoding in string.": "Invalid escape character in string."}
@@ -62,6 +66,8 @@ def _parse(text: bytes, start: int) -> Any:
         offset, reason = error.args[0].removeprefix(_PREFIX).split(": ", 1)
         if reason == _AFTER_ROOT:
             return _parse(text[: int(offset)], start)
+        if reason == _TOO_BIG and (cleared := _with_infinity(text, int(offset))):
+            return _parse(cleared, start)
         reason = _OLDER_TEXTS.get(reason, reason)
         where = start + int(offset)
     except UnicodeDecodeError as error:
@@ -71,6 +77,26 @@ def _parse(text: bytes, start: int) -> Any:
     except RecursionError:
         reason, where = "Terminate parsing due to Handler error.", start
     raise invalid(f"JSON Parse error: {reason} at offset: {where}") from None
+
+
+def _with_infinity(text: bytes, offset: int) -> bytes | None:
+    """The text with an infinity for the number at the offset, if the real server takes it for one.
+
+    Its RapidJSON, 1.1.0, refuses what has too many digits or too large an exponent, but does not
+    look at what comes of both (`ParseNumber` in reader.h).
+    """
+    number = _NUMBER.match(text, offset)
+    if number is None:
+        return None
+    sign, whole, fraction, exponent = number.groups(default=b"")
+    # Of all digits 17 count; of each of the fraction's the exponent may be one larger.
+    counted = len(fraction) - max(0, len((whole + fraction).lstrip(b"0")) - 17)
+    is_refused = float(whole[:-1] or 0) >= _MOST / 10 or (
+        len(exponent) > 1 and float(exponent) > 308 + max(0, counted)
+    )
+    if is_refused:
+        return None
+    return text[:offset] + (sign + b"Inf").ljust(len(number[0])) + text[number.end() :]
 
 
 # One value to one array
@@ -218,11 +244,11 @@ def is_base64(value: Any) -> bool:
 
 
 def unbase64(value: Members) -> bytes:
-    """The bytes of `{"b64": text}`; padding may lack and white space is skipped."""
+    """The bytes of `{"b64": text}`; padding, of `=` or `.`, may lack; blanks are skipped."""
     if not is_base64(value):
         raise invalid(f"JSON Value: {dump(value)} not formatted correctly for base64 data")
-    text = "".join(value[0][1].split())
-    data = text.rstrip("=")
+    text = value[0][1].translate(_NO_BLANKS)
+    data = text.rstrip("=.")
     padding = len(text) - len(data)
     if padding in (0, -len(data) % 4) and len(data) % 4 != 1:
         try:
@@ -337,22 +363,27 @@ def _from_rows(rows: list[Any], infos: Mapping[str, Any]) -> dict[str, Array]:
         if any(_is_named(row) is not named for row in rows):
             raise invalid("mixed")
         if not named:
-            (alias,) = infos
+            alias = next(iter(infos))
             return {alias: to_array(rows, infos[alias].dtype)}
         if any(row.names() != infos.keys() for row in rows):
             raise invalid("names")
+        if any(len(row) > len(infos) for row in rows):
+            return _row_by_row(rows, named, infos)
         return {
             alias: to_array([row.get(alias) for row in rows], info.dtype)
             for alias, info in sorted(infos.items())
         }
     except (ServingError, ValueError):
-        _complain_about_rows(rows, named, infos)
+        _row_by_row(rows, named, infos)
         raise
 
 
-def _complain_about_rows(rows: list[Any], named: bool, infos: Mapping[str, Any]) -> None:
-    """Raise the first fault in document order, as the server does that adds row by row."""
-    seen: dict[str, Array] = {}
+def _row_by_row(rows: list[Any], named: bool, infos: Mapping[str, Any]) -> dict[str, Array]:
+    """As the real server does it: the first fault in document order, a name's every value.
+
+    A name that a row has twice gives two values, and what is left over in the end is dropped.
+    """
+    seen: dict[str, list[Array]] = {}
     for index, row in enumerate(rows):
         if named and not _is_named(row):
             raise invalid(f"Expecting object but got list at item {index} of input list")
@@ -370,17 +401,22 @@ def _complain_about_rows(rows: list[Any], named: bool, infos: Mapping[str, Any])
                 f"{where} of 'instances' list. JSON object: {dump(row)} keys must be equal to:"
                 f" {','.join(sorted(infos))}"
             )
+    return {alias: np.stack(values[: len(rows)]) for alias, values in sorted(seen.items())}
 
 
-def _add_instance(alias: str, value: Any, infos: Mapping[str, Any], seen: dict[str, Array]) -> None:
+def _add_instance(
+    alias: str, value: Any, infos: Mapping[str, Any], seen: dict[str, list[Array]]
+) -> None:
     if alias not in infos:
         raise invalid(f"JSON object: does not have named input: {alias}")
     array = to_array(value, infos[alias].dtype)
-    first = seen.setdefault(alias, array)
+    first = seen.setdefault(alias, [array])[0]
     if array.size != first.size:
         raise invalid(f"Expecting tensor size: {first.size} but got: {array.size}")
     if array.shape != first.shape:
         raise invalid(f"Expecting shape {_sizes(first)} but got: {_sizes(array)}")
+    if array is not first:
+        seen[alias].append(array)
 
 
 def _sizes(array: Array) -> str:

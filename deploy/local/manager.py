@@ -273,11 +273,13 @@ class ModelManager:
 
     @staticmethod
     def _give_up(versions: dict[int, Version], wanted: set[int]) -> None:
-        """Mark unwanted versions, unless they are all there is while a wanted one is awaited."""
+        """Mark unwanted versions, but for the newest while no wanted one is there yet."""
         available = {n for n, version in versions.items() if version.state is State.AVAILABLE}
-        if not wanted or wanted & available:
-            for number in available - wanted:
-                versions[number].state = State.UNLOADING
+        unwanted = available - wanted
+        if wanted and unwanted == available:
+            unwanted -= {max(unwanted, default=0)}
+        for number in unwanted:
+            versions[number].state = State.UNLOADING
 
     def _load(self, version: Version) -> None:
         """A thread of its own: load one version, with retries."""

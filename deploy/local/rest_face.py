@@ -37,6 +37,7 @@ _GET = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?", _FLAGS
 # What libevent's strict URI parser lets pass; the rest never reaches the API.
 _URI = re.compile(r"(?:[\w.~!$&'()*+,;=:@/?-]|%[0-9a-f]{2})*(?:#.*)?", _FLAGS)
 _ORIGIN = re.compile(r"https?://")
+_AUTHORITY = re.compile(r"^(?:[a-z][\w+.-]*:)?//[^/?#]*", _FLAGS)  # only what follows counts
 
 _METHODS = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"}
 _PAGE_TYPES = {
@@ -128,7 +129,7 @@ class RestFace:
         return web.ServerRunner(server, shutdown_timeout=drain_seconds)
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:
-        target = re.sub(r"^https?://[^/]*", "", request.raw_path)
+        target = _AUTHORITY.sub("", request.raw_path)
         if request.method not in _METHODS:
             return _response(_html(501), close=True)
         if not _URI.fullmatch(target):
@@ -293,7 +294,7 @@ def gunzip(body: bytes) -> bytes:
         data = inflater.decompress(body, _INFLATED_LIMIT)
     except zlib.error:
         return b""
-    return data if inflater.eof else b""
+    return data if inflater.eof and not inflater.unused_data else b""
 
 
 def _preflight(origin: str, headers: Mapping[str, str]) -> web.Response:

@@ -17,11 +17,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session as c_api
 
 from deploy.local import metrics, text_files
+from deploy.local.bundle import read_meta_graph
 from deploy.local.deep import DeepRuns
 from deploy.local.errors import Code, ServingError, from_os, invalid
 from deploy.local.tensors import DTYPES, Array, Deep, dtype_of
@@ -30,6 +31,12 @@ DEFAULT_SIGNATURE = "serving_default"
 _INIT_OP = "__saved_model_init_op"
 _ASSETS = "saved_model_assets"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+_RESOURCE = (
+    "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being"
+    " provided as a feed? That is not currently allowed. Please file an issue at"
+    " https://github.com/tensorflow/tensorflow/issues/new, ideally with a short code snippet that"
+    " leads to this error message."
+)
 # glibc keeps what was freed, apart for each thread; other C libraries lack the function.
 _give_back = getattr(ctypes.CDLL(None), "malloc_trim", lambda _pad: 0)
 
@@ -105,7 +112,7 @@ class LoadedGraph:
             return self._run(
                 {self._output(name): array for name, array in feeds.items()},
                 [self._output(name) for name in fetches],
-                [self._graph.get_operation_by_name(name)._c_op for name in targets],
+                [self._target(name) for name in targets],
                 timeout_ms,
             )
         except tf.errors.OpError as error:
@@ -113,6 +120,8 @@ class LoadedGraph:
 
     def _check_types(self, feeds: Mapping[str, Array]) -> None:
         """What TensorFlow checks too, but here also for types that numpy cannot carry there."""
+        if types_pb2.DT_RESOURCE in map(dtype_of, feeds.values()):
+            raise invalid(_RESOURCE)
         for index, name in enumerate(sorted(feeds)):
             wanted = self._graph.get_tensor_by_name(name).dtype.as_datatype_enum
             given = dtype_of(feeds[name])
@@ -135,6 +144,13 @@ class LoadedGraph:
             return [np.asarray(v, object if isinstance(v, bytes) else None) for v in values]
         finally:
             c_api.TF_DeleteBuffer(options)
+
+    def _target(self, name: str) -> Any:
+        try:
+            return self._graph.get_operation_by_name(name)._c_op
+        except KeyError:
+            message = f"PruneForTargets: Some target nodes not found: {name} "
+            raise ServingError(Code.NOT_FOUND, message) from None
 
     def _output(self, name: str) -> Any:
         """The C interface's handle of a tensor, given as `<operation>:<index>`."""
@@ -190,8 +206,13 @@ def _load(
     tags: Sequence[str],
     config: config_pb2.ConfigProto | None,
 ) -> LoadedGraph:
-    meta_graph = _read_meta_graph(path, tags)
-    servable = LoadedGraph(name, version, meta_graph, config or config_pb2.ConfigProto())
+    meta_graph = read_meta_graph(path, tags)
+    try:
+        servable = LoadedGraph(name, version, meta_graph, config or config_pb2.ConfigProto())
+    except tf.errors.OpError as error:
+        raise ServingError(Code(error.error_code), error.message) from None
+    except ValueError as error:  # what TensorFlow's Python makes of a graph that is not valid
+        raise invalid(str(error)) from None
     try:
         _restore(servable, meta_graph, path)
     except ServingError:
@@ -213,30 +234,6 @@ def _walk(name: str, version: int, path: Path) -> None:
             problem.code,
             f"Error while attempting to reserve resources to load servable {what}",
         ) from None
-
-
-def _read_meta_graph(path: Path, tags: Sequence[str]) -> meta_graph_pb2.MetaGraphDef:
-    model = saved_model_pb2.SavedModel()
-    try:
-        model.ParseFromString((path / "saved_model.pb").read_bytes())
-    except FileNotFoundError:
-        raise ServingError(
-            Code.NOT_FOUND,
-            "Specified file path does not appear to contain a SavedModel bundle (should have a"
-            f" file called `saved_model.pb`)\nSpecified file path: {path}",
-        ) from None
-    except OSError as error:
-        raise from_os(error) from None
-    except DecodeError:
-        raise ServingError(Code.OUT_OF_RANGE, "Read less bytes than requested") from None
-    for meta_graph in model.meta_graphs:
-        if set(meta_graph.meta_info_def.tags) == set(tags):
-            return meta_graph
-    raise ServingError(
-        Code.NOT_FOUND,
-        f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect"
-        " available tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`",
-    )
 
 
 def _text(path: Path) -> Array:

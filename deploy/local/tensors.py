@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
+from deploy.local import varint
 from deploy.local.errors import invalid
 
 Array = NDArray[Any]
@@ -66,6 +67,15 @@ DTYPES: dict[int, DType] = {
     _T.DT_COMPLEX128: DType("complex128", np.dtype(np.complex128), "dcomplex_val"),
     _T.DT_FLOAT8_E5M2: DType("float8_e5m2", np.dtype(ml_dtypes.float8_e5m2), "float8_val"),
     _T.DT_FLOAT8_E4M3FN: DType("float8_e4m3fn", np.dtype(ml_dtypes.float8_e4m3fn), "float8_val"),
+    _T.DT_FLOAT8_E4M3FNUZ: DType("float8_e4m3fnuz", _tagged("float8_e4m3fnuz", "u1"), "float8_val"),
+    _T.DT_FLOAT8_E4M3B11FNUZ: DType(
+        "float8_e4m3b11fnuz", _tagged("float8_e4m3b11fnuz", "u1"), "float8_val"
+    ),
+    _T.DT_FLOAT8_E5M2FNUZ: DType("float8_e5m2fnuz", _tagged("float8_e5m2fnuz", "u1"), "float8_val"),
+    _T.DT_INT2: DType("int2", _tagged("int2", "i1"), "int_val"),
+    _T.DT_UINT2: DType("uint2", _tagged("uint2", "u1"), "int_val"),
+    _T.DT_INT4: DType("int4", _tagged("int4", "i1"), "int_val"),
+    _T.DT_UINT4: DType("uint4", _tagged("uint4", "u1"), "int_val"),
     _T.DT_QINT8: DType("qint8", _tagged("qint8", "i1"), "int_val"),
     _T.DT_QUINT8: DType("quint8", _tagged("quint8", "u1"), "int_val"),
     _T.DT_QINT16: DType("qint16", _tagged("qint16", "i2"), "int_val"),
@@ -131,6 +141,8 @@ def _from_content(content: bytes, row: DType, count: int) -> Array:
         return _strings_from_content(content, count)
     if len(content) != count * row.numpy.itemsize:
         raise ValueError
+    if row.field == "bool_val" and max(content) > 1:
+        raise ValueError
     return np.frombuffer(content, row.numpy)
 
 
@@ -138,12 +150,8 @@ def _strings_from_content(content: bytes, count: int) -> Array:
     """All lengths as varints, then all strings without gaps."""
     lengths, position = [], 0
     for _ in range(count):
-        length, shift = 0, 0
-        while content[position] & 0x80:
-            length |= (content[position] & 0x7F) << shift
-            shift, position = shift + 7, position + 1
-        lengths.append(length | content[position] << shift)
-        position += 1
+        length, position = varint.read(content, position)
+        lengths.append(length)
     if position + sum(lengths) != len(content):
         raise ValueError
     strings = np.empty(count, object)
@@ -151,6 +159,10 @@ def _strings_from_content(content: bytes, count: int) -> Array:
         strings[index] = content[position : position + length]
         position += length
     return strings
+
+
+def _strings_to_content(strings: Array) -> bytes:
+    return b"".join([*(varint.write(len(text)) for text in strings.flat), *strings.flat])
 
 
 def _from_field(proto: tensor_pb2.TensorProto, row: DType, count: int) -> Array:
@@ -181,7 +193,7 @@ def _zero(row: DType) -> Array:
 def encode(array: Array, proto: tensor_pb2.TensorProto, *, as_content: bool = False) -> None:
     """Write an array into an empty message, with all values in the type's own field.
 
-    With `as_content`, numbers go into `tensor_content` instead.
+    With `as_content`, they go into `tensor_content` instead.
 
     Raises:
         ServingError: never for what a session returns; KeyError for a foreign dtype.
@@ -191,8 +203,9 @@ def encode(array: Array, proto: tensor_pb2.TensorProto, *, as_content: bool = Fa
     for size in array.sizes if isinstance(array, Deep) else array.shape:
         proto.tensor_shape.dim.add().size = size
     row = DTYPES[proto.dtype]
-    if as_content and row.field != "string_val":
-        proto.tensor_content = array.tobytes()
+    if as_content:
+        is_text = row.field == "string_val"
+        proto.tensor_content = _strings_to_content(array) if is_text else array.tobytes()
         return
     flat = array.ravel()
     if row.field == "float8_val":

@@ -157,4 +157,96 @@ def _splitting() -> Iterator[dict[str, Any]]:
         }
 
 
-CASES: list[dict[str, Any]] = [*_printing(), *_splitting()]
+# Requests that no client of ours makes
+
+
+def _tensor(dtype: str, size: int, **values: Any) -> dict[str, Any]:
+    return {"dtype": dtype, "tensor_shape": {"dim": [{"size": str(size)}]}, **values}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+_EXPECTS = "Expects arg[0] to be float but {} is provided"
+_RESOURCE = (
+    "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being"
+    " provided as a feed? That is not currently allowed. Please file an issue at"
+    " https://github.com/tensorflow/tensorflow/issues/new, ideally with a short code snippet that"
+    " leads to this error message."
+)
+
+
+def _tensors() -> Iterator[dict[str, Any]]:
+    texts = {"string_val": [_base64(b"one"), ""]}
+    spec = {"name": "types", "version": "1", "signature_name": "string"}
+    answer = _tensor("DT_STRING", 2, tensor_content=_base64(b"\x03\x00one"))
+    yield {
+        "id": "more-tensors/strings-as-content",
+        "setup": "content",
+        "request": predict("types", {"x": _tensor("DT_STRING", 2, **texts)}, "string"),
+        "response": {"code": "OK", "message": {"outputs": {"y": answer}, "model_spec": spec}},
+    }
+    yield {
+        "id": "more-tensors/bool-that-is-none",
+        "setup": "main",
+        "request": predict(
+            "types", {"x": _tensor("DT_BOOL", 2, tensor_content=_base64(b"\x02\x01"))}, "bool"
+        ),
+        "response": said("INVALID_ARGUMENT", "tensor parsing error: x"),
+    }
+    for dtype in ("INT4", "UINT4", "FLOAT8_E4M3FNUZ", "FLOAT8_E4M3B11FNUZ", "FLOAT8_E5M2FNUZ"):
+        yield {
+            "id": f"more-tensors/{dtype}",
+            "setup": "main",
+            "request": predict("line", {"x": _tensor(f"DT_{dtype}", 1)}),
+            "response": said("INVALID_ARGUMENT", _EXPECTS.format(dtype.lower())),
+        }
+    yield {
+        "id": "more-tensors/resource",
+        "setup": "main",
+        "request": predict("line", {"x": {"dtype": "DT_RESOURCE", "tensor_shape": {}}}),
+        "response": said("INVALID_ARGUMENT", _RESOURCE),
+    }
+
+
+def _bodies() -> Iterator[dict[str, Any]]:
+    twice = '{"instances": [{"x": 1, "x": 2}, {"x": 3}]}'
+    sizes = '{"instances": [{"x": 1, "x": [1, 2]}]}'
+    failed = "Failed to process element: 0 key: x of 'instances' list. Error: INVALID_ARGUMENT: "
+    numbers = "1.8e308", "-2e308", "123456789012345678901e300", f"1{'0' * 300}e9"
+    double = '{{"signature_name": "double", "inputs": [{}]}}'
+    infinite = '{{\n    "outputs": [\n        {}\n    ]\n}}'
+    too_big = "JSON Parse error: Number too big to be stored in double. at offset: 40"
+    refused = '{{\n    "error": "{}"\n}}'
+    for name, model, body, status, text in (
+        ("a-name-twice", "line", twice, 200, '{\n    "predictions": [4.5, 5.0\n    ]\n}'),
+        (
+            "a-name-twice-of-two-sizes",
+            "line",
+            sizes,
+            400,
+            refused.format(f"{failed}Expecting tensor size: 1 but got: 2"),
+        ),
+        *(
+            (
+                f"overflow-{number[:12]}",
+                "types",
+                double.format(number),
+                200,
+                infinite.format("-Infinity" if number[0] == "-" else "Infinity"),
+            )
+            for number in numbers
+        ),
+        ("exponent-too-big", "types", double.format("1e309"), 400, refused.format(too_big)),
+    ):
+        yield {
+            "id": f"more-bodies/{name}",
+            "setup": "main",
+            "request": post(model, body),
+            "compare": "text",
+            "response": {"status": status, "type": "application/json", "body": text},
+        }
+
+
+CASES: list[dict[str, Any]] = [*_printing(), *_splitting(), *_tensors(), *_bodies()]

@@ -22,6 +22,10 @@ def test_defaults_are_those_of_the_real_server() -> None:
         ("--model_name=", "model_name", ""),
         ("--enable_model_warmup=false", "enable_model_warmup", False),
         ("--rest_api_enable_cors_support", "rest_api_enable_cors_support", True),
+        ("--enable_batching=True", "enable_batching", True),
+        ("--enable_batching=1", "enable_batching", True),
+        ("--enable_model_warmup=0", "enable_model_warmup", False),
+        ("--model_name=a_1 ", "model_name", "a_1 "),
         ("--drain_seconds=0.5", "drain_seconds", 0.5),
     ],
 )
@@ -46,7 +50,18 @@ def test_a_value_after_a_blank_is_not_recognised() -> None:
     assert unknown == ["--model_name", "mnist"]
 
 
-@pytest.mark.parametrize("argument", ["--port=x", "--port=", "--port=1.5", "--version=yes"])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--port=x",
+        "--port=",
+        "--port=1.5",
+        "--port=8_0",
+        "--port=80 ",
+        "--version=yes",
+        "--version=",
+    ],
+)
 def test_an_unreadable_value_is_refused(argument: str) -> None:
     with pytest.raises(flags.FlagError, match=r"Couldn't interpret value .* for flag "):
         flags.parse([argument])

@@ -163,6 +163,21 @@ def test_a_failed_version_leaves_the_old_one(start: Any, publish: Any, until: An
     until(lambda: states(manager) == {1: "END", 2: "END", 3: "AVAILABLE"}, "version 3")
 
 
+def test_while_a_wanted_version_is_awaited_only_the_newest_of_the_others_stays(
+    start: Any, publish: Any, until: Any, tmp_path: Path
+) -> None:
+    for number in "123":
+        publish(number)
+    publish("9", fault="broken")
+    manager, _ = start(keep_all=True)
+    until(lambda: set(states(manager).values()) == {"AVAILABLE", "END"}, "the others")
+    model = ModelConfig(name="m", base_path=str(tmp_path / "m"), model_platform="tensorflow")
+    model.model_version_policy.specific.versions.append(9)
+    manager.apply(ModelServerConfig(model_config_list=ModelConfigList(config=[model])))
+    until(lambda: states(manager)[2] == "END", "the unloading")
+    assert states(manager) == {1: "END", 2: "END", 3: "AVAILABLE", 9: "END"}
+
+
 def test_a_failed_number_is_never_tried_again(start: Any, publish: Any, until: Any) -> None:
     publish("1")
     manager, attempts = start(keep_all=True)

@@ -1,9 +1,13 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 
 from deploy.local import servable, tensors
 from deploy.local.errors import Code, ServingError
@@ -93,6 +97,61 @@ def test_a_cut_graph(folder: Path) -> None:
     graph = folder / "saved_model.pb"
     graph.write_bytes(graph.read_bytes()[:200])
     assert str(failure(folder)) == "OUT_OF_RANGE: Read less bytes than requested"
+
+
+@pytest.mark.parametrize("garbage", [b"nonsense that is no protobuf at all", bytes(100)])
+def test_a_graph_that_is_something_else(folder: Path, garbage: bytes) -> None:
+    graph = folder / "saved_model.pb"
+    graph.write_bytes(garbage)
+    assert str(failure(folder)) == f"DATA_LOSS: Can't parse {graph} as binary proto"
+
+
+def test_a_graph_as_text(folder: Path) -> None:
+    graph = folder / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(graph.read_bytes())
+    graph.unlink()
+    text = graph.with_suffix(".pbtxt")
+    text.write_text(text_format.MessageToString(model))
+    servable.load("line", 1, folder).close()
+    text.write_text("meta_graphs { nonsense }")
+    assert str(failure(folder)) == f"DATA_LOSS: Can't parse {text} as text proto"
+
+
+def _rewire(folder: Path, change: Callable[[Any], None]) -> None:
+    graph = folder / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(graph.read_bytes())
+    change(model.meta_graphs[0])
+    graph.write_bytes(model.SerializeToString())
+
+
+def _unknown_op(meta_graph: Any) -> None:
+    meta_graph.graph_def.node.add(name="odd", op="NoSuchOp")
+
+
+def _unknown_input(meta_graph: Any) -> None:
+    meta_graph.graph_def.node.add(name="odd", op="NoOp", input=["^nowhere"])
+
+
+def _unknown_target(meta_graph: Any) -> None:
+    meta_graph.saver_def.restore_op_name = "nowhere"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_unknown_op, "NOT_FOUND: Op type not registered 'NoSuchOp' in binary running on "),
+        (_unknown_input, "INVALID_ARGUMENT: Node 'odd': Unknown input node '^nowhere'"),
+        (
+            _unknown_target,
+            "NOT_FOUND: PruneForTargets: Some target nodes not found: nowhere ",
+        ),
+    ],
+)
+def test_a_graph_that_cannot_be_imported_or_run(
+    folder: Path, change: Callable[[Any], None], said: str
+) -> None:
+    _rewire(folder, change)
+    assert str(failure(folder)).startswith(said)
 
 
 def test_an_empty_graph(folder: Path) -> None:
