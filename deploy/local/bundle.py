@@ -69,8 +69,10 @@ def _fault(data: bytes) -> int:
                 end += size
             else:
                 end += _SIZES[tag & 7]
-            if tag < 8 or end > len(data):
-                return position if tag < 8 else len(data)
+            if tag < 8:
+                return position
+            if end > len(data):
+                return len(data)
             position = end
     except KeyError:
         return position

@@ -116,19 +116,19 @@ class LoadedGraph:
                 timeout_ms,
             )
         except tf.errors.OpError as error:
-            raise ServingError(Code(error.error_code), error.message) from None
+            raise _from_tensorflow(error) from None
 
     def _check_types(self, feeds: Mapping[str, Array]) -> None:
         """What TensorFlow checks too, but here also for types that numpy cannot carry there."""
-        if types_pb2.DT_RESOURCE in map(dtype_of, feeds.values()):
+        given = {name: dtype_of(array) for name, array in feeds.items()}
+        if types_pb2.DT_RESOURCE in given.values():
             raise invalid(_RESOURCE)
-        for index, name in enumerate(sorted(feeds)):
+        for index, name in enumerate(sorted(given)):
             wanted = self._graph.get_tensor_by_name(name).dtype.as_datatype_enum
-            given = dtype_of(feeds[name])
-            if given != wanted:
+            if given[name] != wanted:
                 raise invalid(
                     f"Expects arg[{index}] to be {DTYPES[wanted].name}"
-                    f" but {DTYPES[given].name} is provided"
+                    f" but {DTYPES[given[name]].name} is provided"
                 )
 
     def _run(
@@ -182,6 +182,10 @@ class LoadedGraph:
         _give_back(0)
 
 
+def _from_tensorflow(error: tf.errors.OpError) -> ServingError:
+    return ServingError(Code(error.error_code), error.message)
+
+
 def load(
     name: str,
     version: int,
@@ -210,7 +214,7 @@ def _load(
     try:
         servable = LoadedGraph(name, version, meta_graph, config or config_pb2.ConfigProto())
     except tf.errors.OpError as error:
-        raise ServingError(Code(error.error_code), error.message) from None
+        raise _from_tensorflow(error) from None
     except ValueError as error:  # what TensorFlow's Python makes of a graph that is not valid
         raise invalid(str(error)) from None
     try:
