@@ -27,7 +27,7 @@ _EXAMPLES = """examples:
   python -m deploy certificates --host digits.example.org --host 10.0.0.7
   python -m deploy status && python -m deploy down"""
 _SOON = timedelta(days=30)  # to a certificate's end
-_NOTHING_RUNS = 3
+NOTHING_RUNS = 3  # exit status of `status`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -149,10 +149,11 @@ def _up(options: argparse.Namespace) -> int:
             _say(f"  !!    the certificate ends {certificate.expires:%Y-%m-%d %H:%M} UTC;")
             _say("        `python -m deploy certificates` renews it")
         # What is there stays as it is, unless told otherwise: this is also how one upgrades.
-        project = engine.Compose().config["name"]
+        compose = engine.Compose(gpu=gpu)
+        project = compose.config["name"]
         there = Counter(one.service for one in containers.of_project(client, project))
-        monitoring = options.monitoring or "prometheus" in there
-        compose = engine.Compose(gpu=gpu, profiles=["monitoring"] if monitoring else [])
+        if options.monitoring or "prometheus" in there:
+            compose = engine.Compose(gpu=gpu, profiles=["monitoring"])
         replicas = options.scale or there["serving"] or 1
         stack.up(client, compose, replicas=replicas, timeout=options.timeout)
         print("\n".join(status.lines(status.gather(client, project))))
@@ -179,7 +180,7 @@ def _status(options: argparse.Namespace) -> int:
         print("\n".join(status.lines(found)))
     else:
         print("nothing runs; `python -m deploy up` starts it")
-    return _NOTHING_RUNS if not found.rows else 0 if found.well else 1
+    return NOTHING_RUNS if not found.rows else 0 if found.well else 1
 
 
 def _create_key(options: argparse.Namespace) -> int:

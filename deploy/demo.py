@@ -22,11 +22,11 @@ from PIL import Image, ImageDraw
 
 from client import CallError, Classification, DigitClient
 from client.drawing import bar, draw, side_by_side
+from deploy.__main__ import NOTHING_RUNS
 from deploy.runner import StartFailed, serve
 
 MODEL = Path("models/mnist")
 SHEET = Path("build/demo.png")
-_NOTHING_RUNS = 3  # says `python -m deploy status`
 
 
 def main() -> int:
@@ -68,7 +68,7 @@ def _serving() -> Iterator[tuple[str, str]]:
             yield server.grpc_url, server.rest_url
         print("stop    the server is stopped")
         return
-    runs = _deploy("status", check=False).returncode != _NOTHING_RUNS
+    runs = _deploy("status", check=False).returncode != NOTHING_RUNS
     print(f"serve   python -m deploy {'runs already' if runs else 'up'}", flush=True)
     try:
         if not runs:
