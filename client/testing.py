@@ -159,6 +159,13 @@ class FakeServer:
         return asked.version or max(available)
 
 
+def _hastened(step: Step, server: FakeServer) -> Step:
+    if not isinstance(step, Wait):
+        return step
+    server.waited.append(step.seconds)
+    return Wait(step.seconds * _HASTE)
+
+
 class _FakeTransport:
     def __init__(self, server: FakeServer) -> None:
         self._server = server
@@ -189,10 +196,7 @@ class _FakeClient(DigitClient):
         return _FakeTransport(self._server)
 
     def _perform(self, step: Step, home: Any) -> Any:
-        if isinstance(step, Wait):
-            self._server.waited.append(step.seconds)
-            step = Wait(step.seconds * _HASTE)
-        return super()._perform(step, home)
+        return super()._perform(_hastened(step, self._server), home)
 
 
 class _FakeAsyncClient(AsyncDigitClient):
@@ -204,7 +208,4 @@ class _FakeAsyncClient(AsyncDigitClient):
         return _FakeAsyncTransport(self._server)
 
     async def _perform(self, step: Step, home: Any) -> Any:
-        if isinstance(step, Wait):
-            self._server.waited.append(step.seconds)
-            step = Wait(step.seconds * _HASTE)
-        return await super()._perform(step, home)
+        return await super()._perform(_hastened(step, self._server), home)

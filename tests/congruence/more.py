@@ -32,6 +32,10 @@ def post(model: str, body: str) -> dict[str, Any]:
     return {"verb": "POST", "path": f"/v1/models/{model}:predict", "body": body}
 
 
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
 def said(code: str, details: str) -> dict[str, Any]:
     return {"code": code, "details": details}
 
@@ -124,7 +128,7 @@ def _printing() -> Iterator[dict[str, Any]]:
         for what, values in _sweeps(kind):
             array = np.array(values, kind)
             rows = ",\n".join(f"        {_printed(value)}" for value in array)
-            raw = base64.b64encode(array.tobytes()).decode()
+            raw = _base64(array.tobytes())
             body = f'{{"signature_name": "{name}", "inputs": {{"b64": "{raw}"}}}}'
             yield {
                 "id": f"more-printing/{name}-{what}",
@@ -162,10 +166,6 @@ def _splitting() -> Iterator[dict[str, Any]]:
 
 def _tensor(dtype: str, size: int, **values: Any) -> dict[str, Any]:
     return {"dtype": dtype, "tensor_shape": {"dim": [{"size": str(size)}]}, **values}
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 _EXPECTS = "Expects arg[0] to be float but {} is provided"
