@@ -64,9 +64,15 @@ class Prometheus:
             health.setdefault(target["labels"]["job"], []).append(target["health"])
         return health
 
-    def state(self, alert: str) -> str:
-        """inactive, pending or firing."""
-        return next(str(rule["state"]) for rule in self.rules() if rule["name"] == alert)
+    def becomes(self, alert: str, state: str) -> None:
+        """Waits until an alert is inactive, pending or firing: looking each second, a busy machine
+        misses a look now and then, which is an alert for a moment.
+        """
+
+        def state_now() -> str:
+            return next(str(rule["state"]) for rule in self.rules() if rule["name"] == alert)
+
+        until(lambda: state_now() == state, f"{alert} {state}")
 
     def answers(self) -> bool:
         """Whether it is up."""

@@ -203,13 +203,11 @@ def test_prometheus_reads_edited_rules_and_remembers_through_a_restart(bundle: B
 
 
 def test_killing_one_of_three_replicas_is_an_alert_until_it_is_back(bundle: Bundle) -> None:
-    def becomes(alert: str, state: str) -> None:
-        until(lambda: bundle.prometheus.state(alert) == state, f"{alert} {state}")
-
+    becomes = bundle.prometheus.becomes
     becomes("ReplicaDown", "inactive")
     _docker("kill", f"{PROJECT}-serving-2")
     becomes("ReplicaDown", "firing")
-    assert bundle.prometheus.state("AllReplicasDown") == "inactive"
+    becomes("AllReplicasDown", "inactive")
     _docker("start", f"{PROJECT}-serving-2")
     becomes("ReplicaDown", "inactive")
 
@@ -221,6 +219,6 @@ def test_killing_the_gateway_then_the_exporter_is_an_alert(
     service: str, alert: str, bundle: Bundle
 ) -> None:
     """The last test: it leaves them dead."""
-    assert bundle.prometheus.state(alert) == "inactive"
+    bundle.prometheus.becomes(alert, "inactive")
     bundle.compose("kill", service)
-    until(lambda: bundle.prometheus.state(alert) == "firing", alert)
+    bundle.prometheus.becomes(alert, "firing")

@@ -226,10 +226,10 @@ def test_nginx_lines_are_counted_as_what_happened(watched: Watched) -> None:
 def test_a_server_that_ends_is_an_alert_and_its_requests_are_failed(watched: Watched) -> None:
     """The last test: nothing answers after it."""
     prometheus = watched.prometheus
-    assert prometheus.state("AllReplicasDown") == "inactive"
+    prometheus.becomes("AllReplicasDown", "inactive")
     watched.server.process.kill()
     for alert in ("AllReplicasDown", "FailuresFast"):
-        until(lambda alert=alert: prometheus.state(alert) == "firing", alert)  # type: ignore[misc]
+        prometheus.becomes(alert, "firing")
     failed = 'sum by (status) (digits_gateway_requests_total{outcome="failed"}) > 0'
 
     def statuses() -> set[str]:
