@@ -212,6 +212,22 @@ def test_killing_one_of_three_replicas_is_an_alert_until_it_is_back(bundle: Bund
     becomes("ReplicaDown", "inactive")
 
 
+def test_a_full_disk_is_an_alert_until_there_is_space(bundle: Bundle, tmp_path: Path) -> None:
+    small = tmp_path / "small.yml"
+    small.write_text(
+        "services: { prometheus: { volumes: [small:/prometheus] } }\n"
+        "volumes: { small: { driver_opts: { type: tmpfs, device: tmpfs, o: size=32m } } }"
+    )
+    bundle.compose("-f", str(small), "up", "--detach", "--no-deps", "prometheus")
+    until(bundle.watches_all, "targets")
+    bundle.prometheus.becomes("MetricsNotStored", "inactive")
+    with pytest.raises(AssertionError, match="No space left"):
+        bundle.compose("exec", "prometheus", "sh", "-c", "cat /dev/zero > /prometheus/full")
+    bundle.prometheus.becomes("MetricsNotStored", "firing")
+    bundle.compose("exec", "prometheus", "rm", "/prometheus/full")
+    bundle.prometheus.becomes("MetricsNotStored", "inactive")
+
+
 @pytest.mark.parametrize(
     ("service", "alert"), [("gateway", "GatewayDown"), ("exporter", "ExporterDown")]
 )
