@@ -62,47 +62,28 @@ def _joined(queue: Queue, *tickets: Ticket) -> list[Ticket]:
     return [*tickets]
 
 
-def _leaders(queue: Queue) -> list[Ticket]:
-    """Those who may lead at the same time."""
-    leaders: list[Ticket] = []
-    while True:
-        (ticket,) = _joined(queue, _ticket())
-        if not ticket.leads:
-            queue.leave(ticket)
-            return leaders
-        leaders.append(ticket)
-
-
-FLIGHTS = len(_leaders(Queue()))
-
-
-def _busy() -> tuple[Queue, list[Ticket]]:
-    """A queue with all its flights under way, and their leaders."""
+def _busy() -> tuple[Queue, Ticket]:
+    """A queue with a request under way, and its leader."""
     queue = Queue()
-    leaders = _leaders(queue)
-    assert [queue.take(leader) for leader in leaders] == [[leader] for leader in leaders]
-    return queue, leaders
+    (leader,) = _joined(queue, _ticket())
+    assert queue.take(leader) == [leader]
+    return queue, leader
 
 
 def _land(queue: Queue, group: list[Ticket]) -> None:
     queue.land(group[0], group, [ANSWER] * len(group))
 
 
-def _land_all(queue: Queue, leaders: list[Ticket]) -> None:
-    for leader in leaders:
-        _land(queue, [leader])
-
-
 def _is_idle(queue: Queue) -> bool:
-    """Nobody waits, and as many may lead as at first."""
-    leaders = _leaders(queue)
-    for leader in leaders:
-        queue.leave(leader)
-    return len(leaders) == FLIGHTS
+    """Nobody waits, and who comes may lead."""
+    (newcomer,) = _joined(queue, _ticket())
+    alone = newcomer.leads and queue.take(newcomer) == [newcomer]
+    _land(queue, [newcomer])
+    return alone
 
 
 def test_others_wait_for_the_first_to_land() -> None:
-    queue, (first, *rest) = _busy()
+    queue, first = _busy()
     third, fourth = _joined(queue, _ticket(), _ticket())
     assert (first.leads, third.leads, fourth.leads) == (True, False, False)
     _land(queue, [first])
@@ -114,24 +95,22 @@ def test_others_wait_for_the_first_to_land() -> None:
     _land(queue, group)
     assert third.answer is fourth.answer is ANSWER
     assert _may_go_on(fourth)
-    _land_all(queue, rest)
     assert _is_idle(queue)
 
 
 def test_callers_in_a_hurry_do_not_go_with_those_who_have_time(clock: Clock) -> None:
     """The request would end, and its attempts, with the least time of all."""
-    queue, (first, *rest) = _busy()
+    queue, first = _busy()
     tickets = _joined(queue, *(_ticket(until=clock.now + i) for i in (10, 1, 6, 0.6, -1)))
     _land(queue, [first])
     for group in (tickets[::2][:2], tickets[1::2], tickets[4:]):
         assert queue.take(group[0]) == group
         _land(queue, group)
-    _land_all(queue, rest)
     assert _is_idle(queue)
 
 
 def test_a_request_never_exceeds_the_most() -> None:
-    queue, (first, *rest) = _busy()
+    queue, first = _busy()
     sizes = [100, 100, MOST - 100, 50, 6]
     tickets = _joined(queue, *(_ticket(images=size) for size in sizes))
     _land(queue, [first])
@@ -141,12 +120,11 @@ def test_a_request_never_exceeds_the_most() -> None:
     _land(queue, taken)
     assert queue.take(tickets[2]) == [tickets[2]]
     _land(queue, [tickets[2]])
-    _land_all(queue, rest)
     assert _is_idle(queue)
 
 
 def test_an_interrupted_leader_lets_the_others_ask_again() -> None:
-    queue, (first, *rest) = _busy()
+    queue, first = _busy()
     waiting = _joined(queue, *(_ticket() for _ in range(3)))
     _land(queue, [first])
     leader, *others = queue.take(waiting[0])
@@ -157,18 +135,16 @@ def test_an_interrupted_leader_lets_the_others_ask_again() -> None:
     group = queue.take(others[0])
     assert group == others
     _land(queue, group)
-    _land_all(queue, rest)
     assert _is_idle(queue)
 
 
 def test_a_leader_interrupted_before_it_took_anyone_passes_on() -> None:
-    queue, (first, *rest) = _busy()
+    queue, first = _busy()
     (third,) = _joined(queue, _ticket())
     queue.leave(first)
     assert third.leads
     assert _may_go_on(third)
     queue.leave(third)
-    _land_all(queue, rest)
     assert _is_idle(queue)
 
 
@@ -176,7 +152,7 @@ def test_a_leader_interrupted_before_it_took_anyone_passes_on() -> None:
 def test_who_left_while_its_request_was_under_way_is_not_waited_for(
     clock: Clock, outcome: list[Classification | CallError] | None
 ) -> None:
-    queue, (first, *rest) = _busy()
+    queue, first = _busy()
     third, fourth = _joined(queue, _ticket(until=clock.now + 5), _ticket(until=clock.now + 9))
     _land(queue, [first])
     group = queue.take(third)
@@ -185,23 +161,21 @@ def test_who_left_while_its_request_was_under_way_is_not_waited_for(
     queue.land(third, group, outcome)
     queue.leave(third)
     assert not fourth.leads
-    _land_all(queue, rest)
     assert _is_idle(queue)
 
 
 def test_who_leaves_while_waiting_is_not_asked_for() -> None:
-    queue, (first, *rest) = _busy()
+    queue, first = _busy()
     third, fourth = _joined(queue, _ticket(), _ticket())
     queue.leave(third)
     _land(queue, [first])
     assert queue.take(fourth) == [fourth]
     _land(queue, [fourth])
-    _land_all(queue, rest)
     assert _is_idle(queue)
 
 
 def test_who_is_made_leader_just_as_it_leaves_passes_on() -> None:
-    queue, (first, *rest) = _busy()
+    queue, first = _busy()
     third, fourth = _joined(queue, _ticket(), _ticket())
     _land(queue, [first])
     assert third.leads
@@ -209,12 +183,11 @@ def test_who_is_made_leader_just_as_it_leaves_passes_on() -> None:
     assert (third.leads, fourth.leads) == (False, True)
     assert _may_go_on(fourth)
     queue.leave(fourth)
-    _land_all(queue, rest)
     assert _is_idle(queue)
 
 
 def test_the_earliest_deadline_ends_a_request_and_the_others_ask_again(clock: Clock) -> None:
-    queue, (first, *_) = _busy()
+    queue, first = _busy()
     early, late = clock.now + 3, clock.now + 5
     tickets = _joined(queue, _ticket(until=late), _ticket(until=early), _ticket(until=late))
     _land(queue, [first])
@@ -234,7 +207,7 @@ def test_the_earliest_deadline_ends_a_request_and_the_others_ask_again(clock: Cl
 
 def test_an_attempt_that_took_too_long_is_everybodys_answer(clock: Clock) -> None:
     """Else those who wait would ask on and on, whatever the policy says."""
-    queue, (first, *_) = _busy()
+    queue, first = _busy()
     group = _joined(queue, *(_ticket(until=clock.now + i) for i in (5, 6)))
     _land(queue, [first])
     clock.now += 1
@@ -244,7 +217,7 @@ def test_an_attempt_that_took_too_long_is_everybodys_answer(clock: Clock) -> Non
 
 def test_a_leader_whose_request_is_cut_short_twice_is_released_twice(clock: Clock) -> None:
     """It does not stand behind its gate the second time."""
-    queue, (first, *rest) = _busy()
+    queue, first = _busy()
     (leader,) = _joined(queue, _ticket(until=clock.now + 9))
     _land(queue, [first])
     for seconds in (5, 2):
@@ -256,7 +229,6 @@ def test_a_leader_whose_request_is_cut_short_twice_is_released_twice(clock: Cloc
         assert leader.leads
         assert leader.answer is None
     queue.leave(leader)
-    _land_all(queue, rest)
     assert _is_idle(queue)
 
 
@@ -264,7 +236,7 @@ def test_a_leader_whose_request_is_cut_short_twice_is_released_twice(clock: Cloc
 def test_errors_other_than_the_deadline_are_everybodys_answer(
     clock: Clock, kind: type[CallError]
 ) -> None:
-    queue, (first, *_) = _busy()
+    queue, first = _busy()
     group = _joined(queue, *(_ticket(until=clock.now + i) for i in (3, 5)))
     _land(queue, [first])
     error = kind(CONTEXT, "no")
@@ -282,15 +254,14 @@ def test_waiting_for_company_ends_at_the_callers_own_deadline(clock: Clock) -> N
 
 
 def test_a_leader_gathers_as_many_as_last_time_and_a_lone_one_nobody() -> None:
-    queue, (first, *rest) = _busy()
+    queue, first = _busy()
     assert not queue.should_gather(first)  # alone the last time
     group = _joined(queue, _ticket(), _ticket(), _ticket())
     _land(queue, [first])
     assert not queue.should_gather(group[0])  # the others wait already
     assert queue.take(group[0]) == group
     _land(queue, group)
-    _land_all(queue, rest)
-    leader, *others = _leaders(queue)
+    (leader,) = _joined(queue, _ticket())
     assert queue.should_gather(leader)
     company = _joined(queue, _ticket())
     assert not _may_go_on(leader)
@@ -298,8 +269,6 @@ def test_a_leader_gathers_as_many_as_last_time_and_a_lone_one_nobody() -> None:
     assert _may_go_on(leader)
     assert queue.take(leader) == [leader, *company]
     _land(queue, [leader, *company])
-    for other in others:
-        queue.leave(other)
     assert _is_idle(queue)
 
 
@@ -315,7 +284,7 @@ class _Gated:
 
 
 def _merged(*pictures: Any, refuse: Iterable[int] = ()) -> tuple[list[Any], list[list[int]]]:
-    """What callers get who all wait while others' requests are under way; the requests."""
+    """What callers get who all wait while another's request is under way; the requests."""
     gated = _Gated()
     refused = set(refuse)
 
@@ -333,23 +302,23 @@ def _merged(*pictures: Any, refuse: Iterable[int] = ()) -> tuple[list[Any], list
 
     with InMemory(behaviour, coalesce=True) as digits:
         (transport,) = digits.transports
-        with ThreadPoolExecutor(len(pictures) + FLIGHTS) as pool:
-            blocking = [pool.submit(ask, picture(1000 + i)) for i in range(FLIGHTS)]
+        with ThreadPoolExecutor(len(pictures) + 1) as pool:
+            first = pool.submit(ask, picture(1000))
             callers = []
             while not transport.sent:
                 pass
             (queue,) = digits._here().queues.values()
             for i, images in enumerate(pictures):
-                while len(transport.sent) < FLIGHTS or len(queue._waiting) < i:
+                while len(queue._waiting) < i:
                     pass
                 callers.append(pool.submit(ask, images))
             while len(queue._waiting) < len(pictures):
                 pass
             gated.open.set()
             found = [caller.result(30) for caller in callers]
-            assert [caller.result(30) for caller in blocking] == [[1000], [1001]][:FLIGHTS]
+            assert first.result(30) == [1000]
         assert _is_idle(queue)
-    return found, [asked(exchange) for exchange in transport.sent[FLIGHTS:]]
+    return found, [asked(exchange) for exchange in transport.sent[1:]]
 
 
 def test_everyone_who_waits_goes_with_the_next_request_and_gets_its_own_answer() -> None:
@@ -467,7 +436,7 @@ def test_200_coroutines_get_their_own_answers_though_others_are_cancelled() -> N
 
 def test_errors_are_the_same_for_all_who_asked_together(clock: Clock) -> None:
     with Fake(clock, fails(Overloaded), policy=Policy(attempts=1), coalesce=True) as digits:
-        for _ in range(5):  # a leader that failed leaves no flight behind
+        for _ in range(5):  # a leader that failed leaves nothing behind
             with pytest.raises(Overloaded):
                 digits.classify(picture(1))
         assert all(map(_is_idle, digits._here().queues.values()))
