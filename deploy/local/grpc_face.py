@@ -152,10 +152,11 @@ def _rpc(
 
 
 def _cut(message: str) -> str:
+    """At most so many bytes, as gRPC's Python client reads them if that halves a character."""
     text = message.encode("utf-8", "replace")
     if len(text) <= _MESSAGE_LIMIT:
         return message
-    return text[:_MESSAGE_LIMIT].decode("utf-8", "ignore") + "...TRUNCATED"
+    return text[:_MESSAGE_LIMIT].decode("utf-8", "replace") + "...TRUNCATED"
 
 
 def channel_arguments(text: str) -> list[tuple[str, Any]]:

@@ -208,6 +208,13 @@ def _tensors() -> Iterator[dict[str, Any]]:
         "request": predict("line", {"x": {"dtype": "DT_RESOURCE", "tensor_shape": {}}}),
         "response": said("INVALID_ARGUMENT", _RESOURCE),
     }
+    asked = "Servable not found for request: Latest("
+    yield {
+        "id": "more-tensors/message-cut-within-a-character",
+        "setup": "main",
+        "request": predict("é" * 600, {}),
+        "response": said("NOT_FOUND", f"{asked}{'é' * 492}\ufffd...TRUNCATED"),
+    }
 
 
 def _bodies() -> Iterator[dict[str, Any]]:
