@@ -207,8 +207,10 @@ def _revoke_key(options: argparse.Namespace) -> int:
 def _list_keys(_: argparse.Namespace) -> int:
     from deploy import keys
 
-    for key in keys.read():
-        print(f"{key.name:<32}  {key.created}  …{key.key[-4:]}")
+    found = keys.read()
+    width = max((len(key.name) for key in found), default=0)
+    for key in found:
+        print(f"{key.name:<{width}}  {key.created}  …{key.key[-4:]}")
     return 0
 
 

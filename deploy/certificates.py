@@ -85,7 +85,12 @@ def make(hosts: Sequence[str] = (), *, days: int = DAYS, force: bool = False) ->
         raise InputError(f"{days} days: expected 1 to {MOST_DAYS}")
     wanted = [_host(host) for host in hosts]
     with locked():
-        found = None if force else _load(gateway() / "server.pem")
+        try:
+            found = _load(gateway() / "server.pem")
+        except Refused:
+            if not force:
+                raise
+            found = None
         authority = None if force else _authority()
         if not force and authority is None and (there := _there()):
             raise Refused(f"{there} was not made here; --force makes a new authority over it")

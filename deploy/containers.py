@@ -26,7 +26,7 @@ class Container:
         image: what it was made from.
         state: created, running, restarting, exited, …
         health: starting, healthy or unhealthy; "" if nobody looks after it.
-        since: when it was started; None if it never was.
+        since: when it was started, or ended; None if it never ran.
         restarts: how often the engine has started it again.
         ports: port inside (`8443/tcp`) → host and port outside.
         address: on the project's network; "" if it is on none.
@@ -83,7 +83,7 @@ def _container(attributes: Mapping[str, Any]) -> Container:
         image=attributes["Config"]["Image"],
         state=state["Status"],
         health=state.get("Health", {}).get("Status", "").replace("none", ""),
-        since=_time(state["StartedAt"]),
+        since=_time(state["StartedAt" if state["Running"] else "FinishedAt"]),
         restarts=attributes["RestartCount"],
         ports=published,
         address=next(filter(None, addresses), ""),

@@ -27,6 +27,7 @@ from deploy.runner import StartFailed, serve
 
 MODEL = Path("models/mnist")
 SHEET = Path("build/demo.png")
+_IN_DOCKER = os.environ.get("SERVING") == "docker"
 
 
 def main() -> int:
@@ -52,17 +53,20 @@ def main() -> int:
     _show_in_terminal(golden, answer)
     _write_sheet(golden, answer)
     print(f"\nsheet   all {len(answer)} digits: {SHEET}")
+    server = "deploy up"
+    if not _IN_DOCKER:
+        flags = "--rest_api_port=8501 --model_name=mnist"
+        server = f"deploy.local {flags} --model_base_path={MODEL.resolve()}"
     print(
         "page    draw your own: http://localhost:8501 while this runs:\n"
-        "        .venv/bin/python -m deploy.local --rest_api_port=8501 --model_name=mnist "
-        f"--model_base_path={MODEL.resolve()}"
+        f"        .venv/bin/python -m {server}"
     )
     return 0
 
 
 @contextlib.contextmanager
 def _serving() -> Iterator[tuple[str, str]]:
-    if os.environ.get("SERVING") != "docker":
+    if not _IN_DOCKER:
         print("serve   python -m deploy.local is starting")
         with serve(MODEL) as server:
             yield server.grpc_url, server.rest_url

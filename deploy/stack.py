@@ -54,7 +54,6 @@ def up(engine: docker.DockerClient, compose: Compose, *, replicas: int, timeout:
         _start(engine, compose, replicas, timeout, {one.id for one in before})
     except BaseException:
         with _undisturbed():
-            print("undo    what was started is removed again", file=sys.stderr)
             _take_back(engine, compose, [*volumes, *(one.name for one in before)])
         raise
 
@@ -211,9 +210,11 @@ def _explained(said: str) -> str:
 def _take_back(engine: docker.DockerClient, compose: Compose, before: Collection[str]) -> None:
     """Remove every container and volume that is not named here, and all else if none is left."""
     project = compose.config["name"]
-    for one in of_project(engine, project):
-        if one.name not in before:
-            engine.containers.get(one.id).remove(force=True, v=True)
+    started = [one for one in of_project(engine, project) if one.name not in before]
+    if started:
+        print("undo    what was started is removed again", file=sys.stderr)
+    for one in started:
+        engine.containers.get(one.id).remove(force=True, v=True)
     if not of_project(engine, project):
         down(engine, compose)
     for name in names(engine.volumes, project):

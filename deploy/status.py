@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import docker
 
@@ -14,6 +14,7 @@ from client import CallError, DigitClient
 from client.results import State, VersionStatus
 from deploy import certificates, keys
 from deploy.containers import Container, of_project
+from deploy.errors import Refused
 
 _NEEDED = {"serving", "gateway"}
 _SCHEMES = (
@@ -24,6 +25,8 @@ _SCHEMES = (
     ("3000/tcp", ("http",)),  # Grafana
 )
 _TIMEOUT = 2  # seconds for one replica's answer
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +44,21 @@ class Status:
     Attributes:
         rows: the containers, by name.
         urls: where callers on this machine find gateway, Prometheus and Grafana.
-        keys: how many API keys there are.
-        certificate: the gateway's; None if it makes its own at each start.
+        keys: how many API keys there are, or why they cannot be read.
+        certificate: the gateway's, or why it cannot be read; None: it makes its own at each start.
     """
 
     rows: Sequence[Row]
     urls: Sequence[str]
-    keys: int
-    certificate: certificates.Certificate | None
+    keys: int | str
+    certificate: certificates.Certificate | str | None
 
     @property
     def well(self) -> bool:
-        """Server and gateway run, and every container is well."""
+        """Server and gateway run, every container is well, and nginx could start again."""
         services = {row.container.service for row in self.rows}
-        return services >= _NEEDED and all(row.container.well for row in self.rows)
+        readable = not any(isinstance(each, str) for each in (self.keys, self.certificate))
+        return services >= _NEEDED and all(row.container.well for row in self.rows) and readable
 
 
 def gather(engine: docker.DockerClient, project: str) -> Status:
@@ -63,7 +67,7 @@ def gather(engine: docker.DockerClient, project: str) -> Status:
     urls = _urls(found)
     plain = next((url for url in urls if url.startswith("http:")), None)
     rows = [Row(one, _versions(one, plain) if one.service == "serving" else None) for one in found]
-    return Status(rows, urls, len(keys.read()), certificates.read())
+    return Status(rows, urls, _or_why_not(lambda: len(keys.read())), _or_why_not(certificates.read))
 
 
 def as_json(status: Status) -> str:
@@ -84,10 +88,10 @@ def lines(status: Status) -> list[str]:
         table.append((one.name, one.condition, _age(one.since), versions, ports, one.image))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
-    certificate = "none: the gateway makes its own at each start"
-    if status.certificate is not None:
-        hosts = ", ".join(status.certificate.hosts)
-        certificate = f"until {status.certificate.expires:%Y-%m-%d}, for {hosts}"
+    certificate = status.certificate or "none: the gateway makes its own at each start"
+    if isinstance(certificate, certificates.Certificate):
+        hosts = ", ".join(certificate.hosts)
+        certificate = f"until {certificate.expires:%Y-%m-%d}, for {hosts}"
     return [
         *text,
         "",
@@ -95,6 +99,13 @@ def lines(status: Status) -> list[str]:
         f"keys         {status.keys}",
         f"certificate  {certificate}",
     ]
+
+
+def _or_why_not(read: Callable[[], Found]) -> Found | str:
+    try:
+        return read()
+    except Refused as error:
+        return str(error)
 
 
 def _urls(found: Sequence[Container]) -> list[str]:

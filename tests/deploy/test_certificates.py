@@ -144,10 +144,11 @@ def test_it_is_valid_as_long_as_asked_and_never_longer_than_apple_allows(
 def test_what_was_not_made_here_is_written_over_only_by_force(
     secrets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _make()
+    _make("--host=digits.example")
     other = tmp_path / "other"
     shutil.copytree(secrets, other)
-    _make("--force")  # another authority
+    _make("--force")  # another authority, for the same hosts
+    _handshake(secrets / "gateway", "digits.example")
     for name in ("server.pem", "server.key"):
         shutil.copy(other / "gateway" / name, secrets / "gateway")
     before = _contents(secrets)

@@ -595,7 +595,11 @@ def test_a_caller_without_the_certificate_that_is_asked_for_is_refused(
         shutil.copy(pem, gateway.secrets / "client-ca.pem")
         until(lambda: gateway.ask("GET", "/v1/models/mnist", key=key).status == 401)
         before = len(one.asked)
-        assert gateway.call(PREDICT, key=key)[0] == "UNAUTHENTICATED"
+        for scheme in ("https", "grpcs"):
+            url = f"{scheme}://localhost:{gateway.door}"
+            with DigitClient(url, api_key=key, tls=gateway.tls) as digits:
+                with pytest.raises(AccessDenied, match="A client certificate that this gateway"):
+                    digits.status()
         assert len(one.asked) == before
         known = Tls(ca=gateway.tls.ca, certificate=pem, key=private)
         assert gateway.ask("GET", "/v1/models/mnist", key=key, tls=known).status == 200

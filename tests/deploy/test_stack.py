@@ -235,6 +235,7 @@ def test_an_image_that_cannot_be_pulled(bundle: Bundle, published: Version) -> N
     up = bundle("up", TFS_IMAGE=image)
     assert up.returncode == 1
     assert f"the image {image} cannot be pulled" in _last(up)
+    assert "undo" not in up.stderr  # there is nothing
     assert _left() == ""
 
 
