@@ -87,6 +87,7 @@ class Calling:
         attempts = self._policy.attempts if attempts is None else attempts
         waits: Iterator[float] | None = None
         tried: list[int] = []
+        earlier: CallError | None = None
         self._budget.earn()
         while True:
             number = self._endpoints.choose(tried)
@@ -102,6 +103,10 @@ class Calling:
                 if len(self._targets) > 1:
                     error.context = error.context._replace(endpoint=self._targets[number].url)
                 self._credit(number, error, left)
+                if not isinstance(error, DeadlineExceeded):
+                    earlier = error
+                elif earlier:  # that time ran out in the end is not what went wrong
+                    error.server_text += f"; before that: {earlier.server_text}"
                 left = deadline - time.monotonic()
                 if len(tried) >= attempts or left <= 0:
                     raise

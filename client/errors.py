@@ -92,7 +92,7 @@ class Unreachable(CallError, ConnectionError):
 class DeadlineExceeded(CallError, TimeoutError):
     """No answer came within the timeout."""
 
-    advice = "raise timeout= or send fewer images at once"
+    advice = "raise timeout=, or ask for less at once"
 
 
 class NotFound(CallError, LookupError):

@@ -177,6 +177,14 @@ def test_an_attempt_has_its_own_deadline_within_the_calls(clock: Clock) -> None:
     assert clock.now == 1005
 
 
+def test_when_time_runs_out_the_error_says_what_went_wrong_before(clock: Clock) -> None:
+    down, late = fails(Overloaded, "no server answers"), fails(DeadlineExceeded, "too late")
+    digits = Fake(clock, down, late, late, policy=Policy(attempts=3, first_wait=0, timeout=9))
+    error = _fails_to(digits, DeadlineExceeded)
+    assert error.server_text == "too late; before that: no server answers"
+    assert error.attempts == 3
+
+
 def test_waits_double_with_jitter(clock: Clock) -> None:
     digits = Fake(clock, fails(Unreachable), policy=STEADY)
     _fails_to(digits, Unreachable)
