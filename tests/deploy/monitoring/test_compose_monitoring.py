@@ -97,7 +97,7 @@ class Bundle:
         override.write_text(
             f"services: {{ prometheus: {{ volumes: ['{config}:/etc/prometheus:ro'] }} }}"
         )
-        self._files = [f"--project-name={PROJECT}", *FILES, "-f", str(override)]
+        self.files = [f"--project-name={PROJECT}", *FILES, "-f", str(override)]
         self._environment = {
             "TFS_IMAGE": stand_in,
             "NGINX_IMAGE": _built("nginx"),
@@ -112,7 +112,7 @@ class Bundle:
 
     def compose(self, *arguments: str) -> str:
         return _docker(
-            "compose", *self._files, "--profile=monitoring", *arguments, **self._environment
+            "compose", *self.files, "--profile=monitoring", *arguments, **self._environment
         )
 
     def watches_all(self) -> bool:
@@ -215,16 +215,18 @@ def test_killing_one_of_three_replicas_is_an_alert_until_it_is_back(bundle: Bund
 def test_a_full_disk_is_an_alert_until_there_is_space(bundle: Bundle, tmp_path: Path) -> None:
     small = tmp_path / "small.yml"
     small.write_text(
-        "services: { prometheus: { volumes: [small:/prometheus] } }\n"
-        "volumes: { small: { driver_opts: { type: tmpfs, device: tmpfs, o: size=32m } } }"
+        "services: { prometheus: { volumes: ['small:/prometheus/wal'] } }\n"
+        "volumes: { small: { driver_opts: "
+        "{ type: tmpfs, device: tmpfs, o: 'size=32m,uid=65534' } } }"
     )
-    bundle.compose("-f", str(small), "up", "--detach", "--no-deps", "prometheus")
+    bundle.files += ["-f", str(small)]  # `down` is to know of it, too
+    bundle.compose("up", "--detach", "--no-deps", "prometheus")
     until(bundle.watches_all, "targets")
     bundle.prometheus.becomes("MetricsNotStored", "inactive")
     with pytest.raises(AssertionError, match="No space left"):
-        bundle.compose("exec", "prometheus", "sh", "-c", "cat /dev/zero > /prometheus/full")
+        bundle.compose("exec", "prometheus", "sh", "-c", "cat /dev/zero > /prometheus/wal/full")
     bundle.prometheus.becomes("MetricsNotStored", "firing")
-    bundle.compose("exec", "prometheus", "rm", "/prometheus/full")
+    bundle.compose("exec", "prometheus", "rm", "/prometheus/wal/full")
     bundle.prometheus.becomes("MetricsNotStored", "inactive")
 
 
