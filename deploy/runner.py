@@ -8,7 +8,10 @@ and answer alike, so what runs against one runs against the others.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,6 +28,7 @@ from client import DigitClient
 START_TIMEOUT = 120.0  # seconds; an image on a busy machine takes its time
 _STOP_TIMEOUT = 30.0  # seconds
 _IMAGE_PORTS = (8500, 8501)  # fixed by the image's entry point
+_PORTS = range(10_000, 32_768)
 _handed_out: set[int] = set()
 
 
@@ -116,13 +120,33 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on, and that this process was not given before."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-            for listener in sockets:
-                listener.bind(("127.0.0.1", 0))
-            ports = [listener.getsockname()[1] for listener in sockets]
-        if _handed_out.isdisjoint(ports):
-            _handed_out.update(ports)
-            return ports
+    """Loopback ports that nobody listens on, and that nobody is given while this process lives.
+
+    A server binds its ports seconds after they are chosen. Nothing else takes them until then:
+    outgoing connections are given theirs from above (32768 on Linux, 49152 elsewhere), and byte n
+    of one file, locked until this process ends, keeps port n from whoever else asks here.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.choice(_PORTS)
+        if port not in _handed_out and _is_free(port):
+            _handed_out.add(port)
+            ports.append(port)
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def _reservations() -> int:
+    """A descriptor that stays open: closing any on this file would give up the process's locks."""
+    path = Path(tempfile.gettempdir(), f"digits-serving-ports-{os.getuid()}")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from deploy.runner import free_ports
+
 # The same examples every time, however slow the machine is.
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -31,6 +33,12 @@ def real_mnist() -> Path | None:
     """The genuine MNIST as an `.npz`, from MNIST_NPZ or beside the checkout; None without it."""
     path = Path(os.environ.get("MNIST_NPZ", _BESIDE))
     return path if path.exists() else None
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A loopback port that refuses connections."""
+    return free_ports(1)[0]
 
 
 @pytest.fixture(scope="session")

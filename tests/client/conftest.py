@@ -344,10 +344,3 @@ def talk(with_: Talk) -> Iterator[int]:
                 connected.shutdown(socket.SHUT_RDWR)
         for thread in threads:
             thread.join()
-
-
-@pytest.fixture
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

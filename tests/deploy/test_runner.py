@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,7 +10,8 @@ import numpy as np
 import pytest
 
 from client import DigitClient, Unreachable
-from deploy.runner import StartFailed, serve
+from deploy import runner
+from deploy.runner import StartFailed, free_ports, serve
 from tests.conftest import Version
 
 
@@ -29,6 +33,38 @@ def test_the_server_named_by_the_environment_serves_and_is_stopped(
     assert "--model_name=digits" in Path(f"{binary}.flags").read_text()
     with DigitClient(server.rest_url) as digits, pytest.raises(Unreachable):
         digits.status()
+
+
+def test_a_port_is_given_once_whoever_asks() -> None:
+    """Not to another process before anybody listens on it, nor one that outgoing calls may use."""
+    asking = "from deploy.runner import free_ports; print(*free_ports(1)); input()"
+    with contextlib.ExitStack() as stack:
+        others = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", f"import random; random.seed(1); {asking}"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(3)
+        ]
+        ports = [int(other.stdout.readline()) for other in others if other.stdout]
+        for other in others:
+            other.communicate("\n")
+    assert len(set(ports)) == 3
+    assert max(ports) < 32768
+
+
+def test_a_port_that_somebody_listens_on_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", free_ports(1)[0]))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(runner, "_handed_out", set())
+        monkeypatch.setattr(runner, "_PORTS", range(port, port + 2))
+        assert free_ports(1) == [port + 1]
 
 
 def test_a_server_that_ends_says_why(tmp_path: Path) -> None:

@@ -173,10 +173,8 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def nowhere() -> str:
-    """A URL whose port refuses connections."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return f"http://127.0.0.1:{listening.getsockname()[1]}/mnist.npz"
+def nowhere(closed_port: int) -> str:
+    return f"http://127.0.0.1:{closed_port}/mnist.npz"
 
 
 def _files(cache: Path) -> list[str]:

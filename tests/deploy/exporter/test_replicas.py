@@ -117,14 +117,12 @@ def test_what_does_not_speak_as_the_server_does_is_down(
 
 
 def test_replicas_that_hang_or_refuse_are_down_and_hold_nobody_up(
-    models: Models, samples: Any
+    models: Models, samples: Any, closed_port: int
 ) -> None:
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(6)]
-        places = [f"127.0.0.1:{listener.getsockname()[1]}" for listener in silent]
-        closed = socket.create_server(("127.0.0.1", 0))
-        places.append(f"127.0.0.1:{closed.getsockname()[1]}")
-        closed.close()
+        ports = [listener.getsockname()[1] for listener in silent]
+        places = [f"127.0.0.1:{port}" for port in (*ports, closed_port)]
         (alive,) = stack.enter_context(replicas(status(v1="AVAILABLE")))
         scrape = Replicas(",".join([*places, alive.place]), models)
         done: list[Any] = []
