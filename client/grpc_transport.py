@@ -27,6 +27,8 @@ _OPTIONS = [
     ("grpc.keepalive_timeout_ms", 5_000),
     # Without it the keep-alive waits a minute for a ping that gRPC sent for another reason.
     ("grpc.http2.ping_timeout_ms", 5_000),
+    # Clients of one server would share a connection, and a new one an older one's wait for it.
+    ("grpc.use_local_subchannel_pool", 1),
     # A name's addresses by turns; matters for dns:///.
     ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
 ]

@@ -523,10 +523,12 @@ def test_messages_of_any_size(shell: Shell, server: Server) -> None:
         assert digits.status(timeout=60)[0].error == words
 
 
-def test_a_server_that_comes_back_on_its_port_is_found_again(shell: Shell, scheme: str) -> None:
+def test_a_server_that_comes_back_on_its_port_is_found_again(
+    shell: Shell, scheme: str, closed_port: int
+) -> None:
     serve: Any = serve_grpc if scheme == "grpc" else serve_http
     with contextlib.ExitStack() as stack:
-        with serve() as server:
+        with serve(closed_port) as server:
             server.see()
             digits = shell(server.url, policy=ONCE)
             stack.callback(digits.__exit__)
@@ -534,11 +536,25 @@ def test_a_server_that_comes_back_on_its_port_is_found_again(shell: Shell, schem
         with pytest.raises(Unreachable):
             digits.classify(IMAGES)
         assert not digits.ready()
-        again = stack.enter_context(serve(server.port))
+        again = stack.enter_context(serve(closed_port))
         again.say(_statuses(30) if isinstance(again, ScriptedGrpc) else STATUS)
         digits.wait_until_ready(timeout=30)
         again.see()
         assert digits.classify(IMAGES).digits.tolist() == [0, 6]
+
+
+def test_a_new_client_has_none_of_an_older_ones_troubles(
+    shell: Shell, scheme: str, closed_port: int
+) -> None:
+    """The older one waits before it connects again; the new one finds the server at once."""
+    serve: Any = serve_grpc if scheme == "grpc" else serve_http
+    url = f"{scheme}://127.0.0.1:{closed_port}"
+    with shell(url, policy=ONCE) as older:
+        with pytest.raises(Unreachable):
+            older.classify(IMAGES)
+        with serve(closed_port) as server, shell(url, policy=ONCE) as digits:
+            server.see()
+            assert digits.classify(IMAGES).digits.tolist() == [0, 6]
 
 
 def test_threads_get_their_own_answers(shell: Shell, server: Server) -> None:
