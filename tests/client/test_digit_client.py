@@ -578,7 +578,7 @@ def _open_files() -> set[str]:
 
 
 def _soon(condition: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition():
         if time.monotonic() > deadline:
             return False

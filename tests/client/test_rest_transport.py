@@ -211,7 +211,7 @@ def test_a_connection_that_died_without_a_word_costs_one_attempt(shell: Shell) -
             if len(connections) > 1:
                 connected.sendall(OK)
 
-    policy = Policy(attempts=2, attempt_timeout=0.2, timeout=30)
+    policy = Policy(attempts=2, attempt_timeout=2, timeout=30)
     with talk(answer) as port, shell(f"http://127.0.0.1:{port}", policy=policy) as digits:
         for _ in range(3):
             assert digits.status()[0].version == 5
@@ -241,8 +241,8 @@ def test_all_addresses_of_a_name_share_the_deadline(
     with shell(f"http://name:{black_holes[0][1]}", policy=ONCE) as digits:
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded):
-            digits.status(timeout=0.5)
-        assert time.monotonic() - started < 0.95
+            digits.status(timeout=3)
+        assert time.monotonic() - started < 5.5  # each its own: 6
 
 
 def test_the_next_address_of_a_name_is_tried(
