@@ -203,7 +203,8 @@ def empty(stack: Stack) -> Stack:
 def up(empty: Stack, published: Version) -> Stack:
     """Up and healthy, with version 1."""
     empty.publish(published, 1)
-    empty.compose("up", "--detach", "--wait")
+    # Anew: a server without a version for longer than a start may take is unhealthy at once.
+    empty.compose("up", "--detach", "--wait", "--force-recreate")
     return empty
 
 
