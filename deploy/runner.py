@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import itertools
 import os
 import random
 import signal
@@ -29,7 +30,7 @@ START_TIMEOUT = 120.0  # seconds; an image on a busy machine takes its time
 _STOP_TIMEOUT = 30.0  # seconds
 _IMAGE_PORTS = (8500, 8501)  # fixed by the image's entry point
 _PORTS = range(10_000, 32_768)
-_handed_out: set[int] = set()
+_untried = iter(random.sample(_PORTS, len(_PORTS)))  # so that none is given twice
 
 
 class StartFailed(Exception):
@@ -126,13 +127,7 @@ def free_ports(count: int) -> list[int]:
     outgoing connections are given theirs from above (32768 on Linux, 49152 elsewhere), and byte n
     of one file, locked until this process ends, keeps port n from whoever else asks here.
     """
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.choice(_PORTS)
-        if port not in _handed_out and _is_free(port):
-            _handed_out.add(port)
-            ports.append(port)
-    return ports
+    return list(itertools.islice(filter(_is_free, _untried), count))
 
 
 def _is_free(port: int) -> bool:

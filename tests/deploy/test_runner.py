@@ -58,13 +58,10 @@ def test_a_port_is_given_once_whoever_asks() -> None:
 
 
 def test_a_port_that_somebody_listens_on_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(("0.0.0.0", free_ports(1)[0]))
-        taken.listen()
-        port = taken.getsockname()[1]
-        monkeypatch.setattr(runner, "_handed_out", set())
-        monkeypatch.setattr(runner, "_PORTS", range(port, port + 2))
-        assert free_ports(1) == [port + 1]
+    busy, free = free_ports(2)
+    with socket.create_server(("0.0.0.0", busy)):
+        monkeypatch.setattr(runner, "_untried", iter([busy, free]))
+        assert free_ports(1) == [free]
 
 
 def test_a_server_that_ends_says_why(tmp_path: Path) -> None:
