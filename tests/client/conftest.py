@@ -75,6 +75,7 @@ class Awaited:
 
 Digits = DigitClient | Awaited
 Shell = Callable[..., Digits]
+Start = Callable[..., contextlib.AbstractContextManager[Any]]
 
 
 @pytest.fixture(params=[DigitClient, Awaited], ids=["threads", "asyncio"])
@@ -89,9 +90,15 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def server(scheme: str) -> Iterator[Server]:
+def start(scheme: str) -> Start:
+    """Starts scripted servers of either protocol."""
+    return serve_grpc if scheme == "grpc" else serve_http
+
+
+@pytest.fixture
+def server(start: Start) -> Iterator[Server]:
     """A scripted server of either protocol."""
-    with (serve_grpc if scheme == "grpc" else serve_http)() as scripted:
+    with start() as scripted:
         yield scripted
 
 

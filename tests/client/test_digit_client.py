@@ -49,8 +49,7 @@ from tests.client.conftest import (
     ScriptedHttp,
     Server,
     Shell,
-    serve_grpc,
-    serve_http,
+    Start,
 )
 
 IMAGES = np.arange(2 * 784, dtype=np.int64).reshape(2, 28, 28) % 256
@@ -487,18 +486,16 @@ def test_the_key_and_headers_are_sent_and_told_to_nobody_else(
         assert SECRET not in told
 
 
-def test_unix_sockets(shell: Shell, scheme: str, tmp_path: Path) -> None:
-    path = str(tmp_path / "socket")
-    with serve_grpc(path=path) if scheme == "grpc" else serve_http(path=path) as server:
+def test_unix_sockets(shell: Shell, start: Start, tmp_path: Path) -> None:
+    with start(path=str(tmp_path / "socket")) as server:
         server.see()
         with shell(server.url, policy=ONCE) as digits:
             for _ in range(2):
                 assert digits.classify(IMAGES).digits.tolist() == [0, 6]
 
 
-def test_several_targets_take_turns(shell: Shell, scheme: str) -> None:
-    serve = serve_grpc if scheme == "grpc" else serve_http
-    with serve() as one, serve() as other:
+def test_several_targets_take_turns(shell: Shell, start: Start) -> None:
+    with start() as one, start() as other:
         with shell(f"{one.url},127.0.0.1:{other.port}", policy=ONCE) as digits:
             one.see()
             other.see()
@@ -524,11 +521,10 @@ def test_messages_of_any_size(shell: Shell, server: Server) -> None:
 
 
 def test_a_server_that_comes_back_on_its_port_is_found_again(
-    shell: Shell, scheme: str, closed_port: int
+    shell: Shell, start: Start, closed_port: int
 ) -> None:
-    serve: Any = serve_grpc if scheme == "grpc" else serve_http
     with contextlib.ExitStack() as stack:
-        with serve(closed_port) as server:
+        with start(closed_port) as server:
             server.see()
             digits = shell(server.url, policy=ONCE)
             stack.callback(digits.__exit__)
@@ -536,7 +532,7 @@ def test_a_server_that_comes_back_on_its_port_is_found_again(
         with pytest.raises(Unreachable):
             digits.classify(IMAGES)
         assert not digits.ready()
-        again = stack.enter_context(serve(closed_port))
+        again = stack.enter_context(start(closed_port))
         again.say(_statuses(30) if isinstance(again, ScriptedGrpc) else STATUS)
         digits.wait_until_ready(timeout=30)
         again.see()
@@ -544,15 +540,14 @@ def test_a_server_that_comes_back_on_its_port_is_found_again(
 
 
 def test_a_new_client_has_none_of_an_older_ones_troubles(
-    shell: Shell, scheme: str, closed_port: int
+    shell: Shell, scheme: str, start: Start, closed_port: int
 ) -> None:
     """The older one waits before it connects again; the new one finds the server at once."""
-    serve: Any = serve_grpc if scheme == "grpc" else serve_http
     url = f"{scheme}://127.0.0.1:{closed_port}"
     with shell(url, policy=ONCE) as older:
         with pytest.raises(Unreachable):
             older.classify(IMAGES)
-        with serve(closed_port) as server, shell(url, policy=ONCE) as digits:
+        with start(closed_port) as server, shell(url, policy=ONCE) as digits:
             server.see()
             assert digits.classify(IMAGES).digits.tolist() == [0, 6]
 
