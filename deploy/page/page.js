@@ -321,3 +321,4 @@ addEventListener("hashchange", () => {
 });
 showNothing("Nothing to read yet.");
 changed(); // finds out whether the server answers, and asks for a key
+if (getComputedStyle(paper).touchAction === "none") $("incomplete").remove(); // its style is here, too

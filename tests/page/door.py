@@ -27,6 +27,7 @@ class Door:
     def __init__(self, inside: str) -> None:
         self.inside = urlsplit(inside).netloc
         self.key = ""  # without it calls under /v1/ are refused with 401
+        self.lost = ""  # the path whose answer does not arrive
         self.refusal: tuple[int, dict[str, str]] | None = None  # of predictions, with headers
         self.passed: list[Call] = []
         self.refused = 0
@@ -97,6 +98,9 @@ class Door:
                     self._pass(self.rfile.read(int(self.headers["Content-Length"])))
 
             def _pass(self, body: bytes) -> None:
+                if self.path == door.lost:
+                    self.close_connection = True
+                    return
                 key = self.headers.get("x-api-key", "")
                 status, headers, text = door._answer(self.command, self.path, key, body)
                 self.send_response(status)

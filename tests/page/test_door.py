@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.by import By
 
 from deploy.runner import Server
 from tests.page.conftest import Page
@@ -39,8 +40,7 @@ def test_a_key_is_asked_for_kept_and_not_shown(fresh: Page, door: Door, zero: St
     fresh.at("key").send_keys(" dk_right \n")
     assert fresh.answer() == "0"
     assert not fresh.at("trouble").is_displayed()
-    fresh.browser.refresh()  # the tab keeps it
-    fresh.until(fresh.is_settled, "the page to start")
+    fresh.open(door.url)  # the tab keeps it
     fresh.draw(zero)
     assert fresh.answer() == "0"
     assert "dk_right" not in fresh.browser.page_source
@@ -118,6 +118,21 @@ def test_the_server_goes_and_comes_back(
     with door.open():
         assert page.answer() == "0"
         assert page.text("why") == ""
+
+
+@pytest.mark.parametrize("lost", ["page.css", "page.js", "digit.js", "server.js"])
+def test_a_page_of_which_a_part_is_lost_asks_to_be_loaded_again(
+    page: Page, door: Door, zero: Stroke, lost: str
+) -> None:
+    assert not page.browser.find_elements(By.ID, "incomplete")
+    door.lost = f"/{lost}"
+    page.browser.get("about:blank")
+    page.browser.get(door.url)
+    page.until(lambda: page.text("incomplete").endswith("Load it again."), "the notice")
+    door.lost = ""
+    page.open(door.url)
+    page.draw(zero)
+    assert page.answer() == "0"
 
 
 def test_one_question_at_a_time(page: Page, door: Door, zero: Stroke) -> None:
