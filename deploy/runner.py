@@ -29,7 +29,7 @@ from client import DigitClient
 START_TIMEOUT = 120.0  # seconds; an image on a busy machine takes its time
 _STOP_TIMEOUT = 30.0  # seconds
 _IMAGE_PORTS = (8500, 8501)  # fixed by the image's entry point
-_PORTS = range(10_000, 32_768)
+_PORTS = range(10_081, 32_768)  # browsers refuse 10080
 _untried = iter(random.sample(_PORTS, len(_PORTS)))  # so that none is given twice
 
 
