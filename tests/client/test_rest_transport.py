@@ -223,8 +223,8 @@ def black_holes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int
     """A name whose addresses take no connection: their queues are full."""
     with contextlib.ExitStack() as stack:
         addresses = []
-        for host in ("127.0.0.1", "127.0.0.2"):
-            listener = stack.enter_context(socket.create_server((host, 0), backlog=0))
+        for _ in range(20):
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
             addresses.append(listener.getsockname())
             for _ in range(3):
                 waiting = stack.enter_context(socket.socket())
@@ -241,8 +241,8 @@ def test_all_addresses_of_a_name_share_the_deadline(
     with shell(f"http://name:{black_holes[0][1]}", policy=ONCE) as digits:
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded):
-            digits.status(timeout=3)
-        assert time.monotonic() - started < 5.5  # each its own: 6
+            digits.status(timeout=1)
+        assert time.monotonic() - started < 15  # each its own: 20
 
 
 def test_the_next_address_of_a_name_is_tried(

@@ -546,7 +546,7 @@ def test_giving_up_on_a_server_that_hangs_is_a_failure(ports: Ports, tmp_path: P
             grpc.channel_ready_future(channel).result(DEADLINE)
             call = channel.unary_unary(PREDICT)
             with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
-                call(b"a request", timeout=1, metadata=[("x-api-key", over_grpc)])
+                call(b"a request", timeout=5, metadata=[("x-api-key", over_grpc)])
             with _begun(gateway, over_rest, "Content-Length: 0") as waiting:
                 waiting.settimeout(1)
                 with pytest.raises(TimeoutError):
