@@ -180,10 +180,15 @@ class Server:
         return self.prediction.Predict(request, timeout=DEADLINE)
 
     def states(self, name: str) -> dict[int, str]:
-        """Version to state name."""
+        """Version to state name; nothing while no version of the model is known."""
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = name
-        answer = self.model.GetModelStatus(request, timeout=DEADLINE)
+        try:
+            answer = self.model.GetModelStatus(request, timeout=DEADLINE)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return {}
         names = get_model_status_pb2.ModelVersionStatus.State
         return {row.version: names.Name(row.state) for row in answer.model_version_status}
 
