@@ -54,13 +54,17 @@ def one(ports: Ports) -> Iterator[Recorder]:
         yield recorder
 
 
+def _waiting(seconds: int) -> dict[str, str]:
+    """The change that lets a body pause for so long."""
+    return {"client_body_timeout 10s": f"client_body_timeout {seconds}s"}
+
+
 @pytest.fixture(scope="module")
 def gateway(
     one: Recorder, ports: Ports, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
-    quickly = {"client_body_timeout 10s": "client_body_timeout 1s"}
-    with running(folder, [one.address], ports, changes=quickly) as gateway:
+    with running(folder, [one.address], ports, changes=_waiting(3)) as gateway:
         yield gateway
 
 
@@ -387,23 +391,26 @@ def _begun(gateway: Gateway, key: str, length: str) -> Iterator[ssl.SSLSocket]:
 
 
 def test_a_key_has_no_more_than_its_share_open(ports: Ports, one: Recorder, tmp_path: Path) -> None:
-    with running(tmp_path, [one.address], ports) as gateway, contextlib.ExitStack() as stack:
+    with (
+        running(tmp_path, [one.address], ports, changes=_waiting(600)) as gateway,
+        contextlib.ExitStack() as begun,
+    ):
         slow, other = gateway.new_key("slow"), gateway.new_key("other")
 
         def status() -> int:
             return gateway.ask("GET", "/v1/models/mnist", key=slow).status
 
         for _ in range(64):
-            stack.enter_context(_begun(gateway, slow, "Content-Length: 10"))
+            begun.enter_context(_begun(gateway, slow, "Content-Length: 10"))
         assert status() == 200
         for _ in range(64):
-            stack.enter_context(_begun(gateway, slow, "Content-Length: 10"))
+            begun.enter_context(_begun(gateway, slow, "Content-Length: 10"))
         until(lambda: status() == 429)
         code, metadata = gateway.call(PREDICT, key=slow)
         assert (code, metadata["retry-after"]) == ("RESOURCE_EXHAUSTED", "1")
         assert gateway.ask("GET", "/v1/models/mnist", key=other).status == 200
         assert gateway.call(PREDICT, key=other)[0] == "OK"
-        stack.close()
+        begun.close()
         until(lambda: status() == 200)
 
 
@@ -411,14 +418,17 @@ def test_a_key_does_not_fill_the_space_for_bodies(
     ports: Ports, one: Recorder, tmp_path: Path
 ) -> None:
     large = 2 * MEGABYTE
-    with running(tmp_path, [one.address], ports) as gateway, contextlib.ExitStack() as stack:
+    with (
+        running(tmp_path, [one.address], ports, changes=_waiting(600)) as gateway,
+        contextlib.ExitStack() as begun,
+    ):
         greedy, other = gateway.new_key("greedy"), gateway.new_key("other")
 
         def send(body: bytes, key: str) -> Answer:
             return gateway.ask("POST", PREDICT_OVER_REST, body, key=key)
 
         for _ in range(8):
-            stack.enter_context(_begun(gateway, greedy, f"Content-Length: {64 << 20}"))
+            begun.enter_context(_begun(gateway, greedy, f"Content-Length: {64 << 20}"))
         until(lambda: send(large, greedy).status == 429)
         assert send(large, greedy).headers["retry-after"] == "1"
         with _begun(gateway, greedy, "Transfer-Encoding: chunked") as untold:
