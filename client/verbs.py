@@ -247,12 +247,15 @@ class Verbs:
     def _wait_until_ready(self, version: int | None, timeout: float) -> Call[None]:
         deadline = time.monotonic() + checked_seconds("timeout", timeout)
         context = self._context(version, None)
-        seen = "nothing was asked yet"
+        seen = ""
         while (left := deadline - time.monotonic()) > 0:
             try:
                 statuses = yield from self._status(version, min(left, self.timeout), attempts=1)
             except _PASSING as error:
-                seen = error.server_text
+                # What the end of the wait cut short says less than the answer before it.
+                is_cut = isinstance(error, DeadlineExceeded) and left < self.timeout
+                if not (seen and is_cut):
+                    seen = error.server_text
             else:
                 if any(status.state is State.AVAILABLE for status in statuses):
                     return
@@ -260,6 +263,7 @@ class Verbs:
                 if version is not None and (reason := "".join(row.error for row in statuses)):
                     raise ServerFailed(context, f"version {version} failed to load: {reason}")
             yield Wait(max(0.0, min(_READY_INTERVAL, deadline - time.monotonic())))
+        seen = seen or "nothing was asked yet"
         raise DeadlineExceeded(context, f"not AVAILABLE within {timeout:g} s; last seen: {seen}")
 
     def _context(

@@ -98,5 +98,7 @@ def fetch(target: Path, *arguments: object) -> Path:
     done = pip(target.parent, "install", *options, *arguments)
     if done.returncode and any(sign in done.stderr for sign in _NO_INDEX):
         pytest.skip(f"no package index can be reached for {' '.join(map(str, arguments))}")
+    if done.returncode:  # a download may break off
+        done = pip(target.parent, "install", "--upgrade", *options, *arguments)
     assert done.returncode == 0, done.stderr
     return target

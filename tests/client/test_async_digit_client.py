@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -31,10 +32,8 @@ def test_a_cancelled_call_leaves_nothing_and_the_client_is_as_before(
     policy = Policy(attempts=1, timeout=30, hedge_after=hedge_after)
 
     async def cancel() -> None:
-        go_on = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        hold = asyncio.run_coroutine_threadsafe
-        server.see(pause=lambda: hold(_within(go_on), loop).result())
+        go_on = threading.Event()
+        server.see(pause=lambda: go_on.wait(30))
         async with AsyncDigitClient(server.url, policy=policy, coalesce=coalesce) as digits:
             calls = [asyncio.create_task(digits.classify(IMAGE)) for _ in range(4)]
             while len(server.calls) < (1 if coalesce else 4):
@@ -45,33 +44,28 @@ def test_a_cancelled_call_leaves_nothing_and_the_client_is_as_before(
             assert [type(result) for result in results] == [asyncio.CancelledError] * 4
             go_on.set()
             server.see()
-            while await _settled():
-                await asyncio.sleep(0.01)  # the server's waits
+            assert not await _settled()
             assert (await digits.classify(IMAGE)).digits.tolist() == [5]
             assert not await _settled()
 
     asyncio.run(cancel())
 
 
-async def _within(event: asyncio.Event) -> None:
-    await event.wait()
-
-
 def test_a_callers_own_timeout_is_a_timeout_not_a_closed_channel(server: Server) -> None:
+    over = threading.Event()
+    server.see(pause=lambda: over.wait(30))
+
     async def wait() -> None:
-        never = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        hold = asyncio.run_coroutine_threadsafe
-        server.see(pause=lambda: hold(_within(never), loop).result())
         async with AsyncDigitClient(server.url, policy=ONCE) as digits:
             with pytest.raises(TimeoutError) as failure:
                 async with asyncio.timeout(0.1):
                     await digits.classify(IMAGE)
             assert type(failure.value) is TimeoutError
-            never.set()
-            await asyncio.sleep(0.05)
 
-    asyncio.run(wait())
+    try:
+        asyncio.run(wait())
+    finally:
+        over.set()
 
 
 @pytest.mark.parametrize("serve", [serve_grpc, serve_http])

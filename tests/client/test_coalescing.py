@@ -300,7 +300,7 @@ def _merged(*pictures: Any, refuse: Iterable[int] = ()) -> tuple[list[Any], list
         except CallError as error:
             return type(error)
 
-    with InMemory(behaviour, coalesce=True) as digits:
+    with InMemory(behaviour, coalesce=True, timeout=120) as digits:
         (transport,) = digits.transports
         with ThreadPoolExecutor(len(pictures) + 1) as pool:
             first = pool.submit(ask, picture(1000))

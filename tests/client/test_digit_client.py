@@ -362,9 +362,9 @@ def test_a_model_without_a_name_is_refused(model: Any) -> None:
 
 
 def test_numpy_numbers_are_numbers(shell: Shell, grpc_server: ScriptedGrpc) -> None:
-    float_5: Any = np.float32(5)
+    float_30: Any = np.float32(30)
     grpc_server.behaviour = lambda *_: _grpc_prediction()
-    with shell(grpc_server.url, timeout=float_5) as digits:
+    with shell(grpc_server.url, timeout=float_30) as digits:
         assert digits.classify(IMAGES, version=np.int64(7)).version == 7  # type: ignore[arg-type]
 
 
@@ -448,8 +448,8 @@ def test_waiting_in_vain_says_what_was_last_seen(shell: Shell, grpc_server: Scri
     with shell(grpc_server.url) as digits:
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded, match="version 5 LOADING"):
-            digits.wait_until_ready(timeout=0.5)
-        assert time.monotonic() - started >= 0.5
+            digits.wait_until_ready(timeout=2)
+        assert time.monotonic() - started >= 2
 
 
 def test_waiting_for_a_version_that_failed_ends_at_once(
@@ -591,7 +591,7 @@ def _ends_with_unreachable(digits: Digits, waiting: Callable[[], object], n: int
         for call in calls:
             with pytest.raises(Unreachable, match="closed"):
                 call.result()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30  # of 60
 
 
 def test_closing_ends_the_calls_that_are_under_way_and_leaves_nothing(

@@ -91,6 +91,7 @@ def test_a_spare_for_a_second_copy_takes_no_turn_and_is_no_probe(clock: Clock) -
     assert Endpoints(1).spare([0]) == 0
 
 
+@pytest.mark.usefixtures("clock")
 def test_the_turns_of_one_that_rests_are_shared_by_the_others() -> None:
     endpoints = Endpoints(3)
     endpoints.failed(1)

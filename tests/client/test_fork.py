@@ -13,7 +13,7 @@ from tests.client.conftest import Server
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import asyncio, os, signal, sys
+import asyncio, os, signal, sys, time
 import numpy as np
 from client import AsyncDigitClient, DigitClient, Policy, Unreachable
 
@@ -40,6 +40,7 @@ if before != "unused":
 if before == "closed":
     end(digits)
     digits = type(digits)(url, policy=policy)
+time.sleep(0.5)  # while one of its threads is still busy, gRPC does not prepare for a fork
 child = os.fork()
 if child == 0:
     signal.alarm(10)

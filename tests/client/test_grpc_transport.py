@@ -19,12 +19,11 @@ ONCE = Policy(attempts=1, timeout=30)
 
 
 class Proxy:
-    """Carries bytes both ways, until it is `stuck`: then it takes them and says nothing."""
+    """Carries bytes both ways, but of the first `stuck` connections takes them and says nothing."""
 
     def __init__(self, server: int) -> None:
         self.server = server
-        self.is_stuck = False
-        self.connections = 0
+        self.connections = self.stuck = 0
 
     def carry(self, client: socket.socket) -> None:
         self.connections += 1
@@ -40,7 +39,7 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, ours: int) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
-                if not (self.is_stuck and ours == 1):
+                if ours > self.stuck:
                     sink.sendall(data)
 
 
@@ -64,12 +63,17 @@ def test_a_connection_that_died_without_a_word_is_noticed_and_replaced(
     monkeypatch.setattr(grpc_transport, "_OPTIONS", options)
     grpc_server.see()
     with shell(proxy[1], policy=ONCE) as digits:
-        digits.classify(IMAGE)
-        proxy[0].is_stuck = True
-        with pytest.raises(Unreachable):
-            digits.classify(IMAGE)
         assert _until_answered(digits) == [5]
-    assert proxy[0].connections == 2
+        with pytest.raises(Unreachable):
+            _ask_while_stuck(proxy[0], digits)
+        assert _until_answered(digits) == [5]
+    assert proxy[0].connections >= 2
+
+
+def _ask_while_stuck(proxy: Proxy, digits: Digits) -> None:
+    for _ in range(20):  # on a busy machine gRPC may just have made a new connection
+        proxy.stuck = proxy.connections
+        digits.classify(IMAGE)
 
 
 def _until_answered(digits: Digits) -> list[int]:

@@ -278,18 +278,28 @@ def test_drawings_are_for_terminals_or_on_demand(
     drawn = capsys.readouterr().out.splitlines()
     assert len(drawn) == 11
     assert drawn[8].endswith("7 ████████████████████ 100.0%")
-    status, output = _in_a_terminal(["classify", black])
+    status, output = _in_a_terminal(["classify", black], patience=600)
     assert (status, output.splitlines()) == (0, drawn)
-    status, output = _in_a_terminal(["classify", *[black] * 5])
+    status, output = _in_a_terminal(["classify", *[black] * 5], patience=600)
     assert len(output.splitlines()) == 5
 
 
 def _in_a_terminal(
-    arguments: list[str], seen: Callable[[str], None] = lambda _: None
+    arguments: list[str],
+    seen: Callable[[str], None] = lambda _: None,
+    *,
+    patience: float = 0.1,
 ) -> tuple[int, str]:
-    """Run the command with a terminal for all its output; `seen` is told what came so far."""
+    """Run the command with a terminal for all its output; `seen` is told what came so far.
+
+    `patience` is after how many seconds progress is shown, which may be more than any test takes.
+    """
     ours, its = pty.openpty()
-    command = [sys.executable, "-m", "client", *arguments]
+    script = (
+        "import runpy; from client import progress; "
+        f"progress._PATIENCE = {patience}; runpy.run_module('client', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", script, *arguments]
     root = Path(__file__).parents[2]  # wherever the test is
     with subprocess.Popen(command, stdout=its, stderr=its, cwd=root) as process:
         os.close(its)
@@ -312,7 +322,7 @@ def test_many_pictures_in_a_terminal_show_their_progress(file: str) -> None:
     assert "101 of 101 pictures" in output.splitlines()[-1]
     shown = [line for line in output.splitlines() if line.endswith("seven.png")]
     assert len(shown) == 101
-    status, output = _in_a_terminal(["classify", *[file] * 99])
+    status, output = _in_a_terminal(["classify", *[file] * 99], patience=600)
     assert len(output.splitlines()) == 99
 
 
@@ -454,7 +464,7 @@ def test_bench_sends_what_is_due(sevens: ScriptedGrpc, capsys: pytest.CaptureFix
 def test_bench_without_a_rate_asks_in_a_closed_loop(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    status, report = _bench(capsys, "--callers=2")
+    status, report = _bench(capsys, "--callers=2", "--duration=3")
     assert (status, report["asked"]) == (0, None)
     assert report["answered"] == report["requests"] >= 2
     assert "2 callers" in report["title"]
@@ -480,7 +490,7 @@ def test_bench_for_people_and_as_a_picture(
 ) -> None:
     np.savez(tmp_path / "i.npz", y=np.arange(2), x=np.full((2, 28, 28), 9, np.uint8))
     svg = tmp_path / "i.svg"
-    arguments = ["--duration=0.1", f"--images={tmp_path / 'i.npz'}", f"--picture={svg}"]
+    arguments = ["--duration=3", f"--images={tmp_path / 'i.npz'}", f"--picture={svg}"]
     assert main(["bench", *arguments]) == 0
     out = capsys.readouterr().out
     assert "2 images (x)" in out.splitlines()[0]

@@ -147,10 +147,11 @@ def test_the_deadline_is_that_of_all_attempts_and_waits(
         digits = Fake(clock, fails(kind), policy=policy, takes=takes, timeout=timeout)
         start = clock.now
         _fails_to(digits, kind, timeout=chosen)
-        assert clock.now - start <= timeout + 1e-6
+        least = 0.001  # seconds, of an attempt
+        assert clock.now - start <= timeout + least
         left = timeout
         for send, wait in zip(digits.sent, [*digits.waits, 0], strict=True):
-            assert send.timeout == pytest.approx(left)
+            assert send.timeout == pytest.approx(max(left, least))
             left -= min(takes, send.timeout) + wait
 
 
@@ -364,6 +365,16 @@ def test_waiting_until_ready_ends_at_its_deadline_and_says_what_was_last_seen(
         assert all(send.timeout <= 5 for send in digits.sent)
 
 
+@pytest.mark.parametrize(("patience", "words"), [(10, "version 1 LOADING"), (1, "too late")])
+def test_what_the_end_of_the_wait_cuts_short_is_not_what_was_last_seen(
+    clock: Clock, patience: float, words: str
+) -> None:
+    late = fails(DeadlineExceeded, "too late")
+    digits = Fake(clock, says(State.LOADING), late, timeout=patience, takes=0.7)
+    with pytest.raises(DeadlineExceeded, match=f"last seen: {words} "):
+        digits.wait_until_ready(timeout=2.5)
+
+
 def test_a_version_that_failed_to_load_is_not_waited_for(clock: Clock) -> None:
     broken = says(State.END, error="no file")
     with pytest.raises(ServerFailed, match="version 3 failed to load: no file"):
@@ -519,13 +530,15 @@ class _Slow:
 
     def __init__(self, first: type[Exception] | None, second: type[Exception] | None) -> None:
         self.outcomes = (first, second)
-        self.asked, self.done = threading.Event(), threading.Event()
+        self.begun, self.asked = threading.Event(), threading.Event()
 
     def first(self, exchange: Exchange[Any]) -> Any:
+        self.begun.set()
         assert self.asked.wait(30)
         return self._outcome(0, exchange)
 
     def second(self, exchange: Exchange[Any]) -> Any:
+        assert self.begun.wait(30)
         self.asked.set()
         return self._outcome(1, exchange)
 
@@ -589,9 +602,10 @@ def test_the_same_with_coroutines(first: Any, second: Any, both: Any) -> None:
 
 @pytest.mark.parametrize(("share", "copies"), [(0.0, 1), (0.5, 2)])
 def test_hedges_spend_budget(monkeypatch: pytest.MonkeyPatch, share: float, copies: int) -> None:
-    was_asked_for = threading.Event()
+    was_asked_for, begun = threading.Event(), threading.Semaphore(0)
 
     def lag(exchange: Exchange[Any]) -> Any:
+        begun.release()
         assert was_asked_for.wait(30)
         return answer(exchange)
 
@@ -605,6 +619,8 @@ def test_hedges_spend_budget(monkeypatch: pytest.MonkeyPatch, share: float, copi
 
         monkeypatch.setattr(budget, "spend", spend_and_tell)
         digits.classify(IMAGE)
+        for _ in range(copies):
+            assert begun.acquire(timeout=30)
         assert len(digits.transports[0].sent) == copies
         assert budget._left == max(left - 1, 0)
 
