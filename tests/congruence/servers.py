@@ -30,7 +30,7 @@ from deploy.runner import free_ports
 from tests.congruence.comparing import Answer
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 120.0  # seconds that any state may take to come
+PATIENCE = 300.0  # seconds that any state may take to come
 IS_LOCAL = not (os.environ.get("SERVING_IMAGE") or os.environ.get("SERVING_BINARY"))
 
 _HELLO = {  # what makes an open port say something

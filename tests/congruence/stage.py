@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,11 @@ from tests.congruence.servers import Server
 from tests.congruence.stories import play
 
 Setup = Mapping[str, Any]
+
+
+def _is_settled(server: Server, model: str) -> bool:
+    states = server.states(model) or {}
+    return bool(states) and {"START", "LOADING"}.isdisjoint(states.values())
 
 
 class Stage:
@@ -60,6 +67,10 @@ class Stage:
         for name, text in setup.get("files", {}).items():
             server.write(name, text)
         server.start(setup["flags"], rest=setup.get("rest", True))
+        # The ports open with the first version of each model, perhaps before the others.
+        config = setup.get("files", {}).get("models.config", "")
+        for model in re.findall(r'name: "([^"]+)" base_path', config):
+            server.until(functools.partial(_is_settled, server, model), f"all versions of {model}")
         return server
 
     def _new_server(self) -> Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -91,22 +92,34 @@ FULL = (
 
 
 def test_a_full_queue_refuses(stage: Stage) -> None:
-    """Of four requests that are never answered one runs, one waits, and the others are refused."""
+    """While one request runs and one waits, neither of which is ever answered."""
     server = stage.server("queue")
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "stuck"
     request.inputs["x"].dtype = 1
     request.inputs["x"].tensor_shape.dim.add(size=1)
     call = server.channel.unary_unary(PREDICT["method"])
-    calls = [call.future(request.SerializeToString(), timeout=60) for _ in range(4)]
+    body, calls = request.SerializeToString(), list[Any]()
+
+    def unanswered() -> int:
+        return sum(not each.done() for each in calls)
+
+    def two_stay() -> bool:
+        # Until one is taken from the queue, no other gets into it.
+        while unanswered() < 2:
+            calls.append(call.future(body, timeout=300))
+        time.sleep(3)  # a refusal comes sooner
+        return unanswered() == 2
+
     try:
-        first = server.until(lambda: next((c for c in calls if c.done()), None), "a refusal")
+        server.until(two_stay, "one that runs and one that waits")
+        first = call.future(body, timeout=60)
         assert first.code() == grpc.StatusCode.UNAVAILABLE, first.details()
         got = {"code": first.code().name, "details": first.details()}
         assert difference(said("UNAVAILABLE", FULL), got, "pattern") is None, got
         rest = post("stuck", '{"instances": [1.0]}')
-        body = f'\\{{\n    "error": "{FULL}"\n\\}}'
-        want = {"status": 503, "type": "application/json", "body": body}
+        text = f'\\{{\n    "error": "{FULL}"\n\\}}'
+        want = {"status": 503, "type": "application/json", "body": text}
         answer = server.ask(rest)
         if what := difference(want, answer, "pattern"):
             pytest.fail(told(what, rest, want, answer), pytrace=False)

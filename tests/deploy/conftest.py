@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,17 +29,20 @@ def engine() -> None:
 @pytest.fixture(scope="session")
 def stand_in(engine: None) -> str:  # noqa: ARG001 (needed, not used)
     """The local server behind the official image's entry point, built on the engine at hand."""
-    return _built("digits-serving/stand-in:test", "--file=deploy/local/Dockerfile", ".")
+    return built("digits-serving/stand-in:test", "--file=deploy/local/Dockerfile", ".")
 
 
 @pytest.fixture(scope="session")
 def nginx(engine: None) -> str:  # noqa: ARG001 (needed, not used)
     """Debian's nginx in an image."""
-    return _built("digits-serving/nginx:test", "tests/deploy/images/nginx")
+    return built("digits-serving/nginx:test", "tests/deploy/images/nginx")
 
 
-def _built(tag: str, *what: str) -> str:
+def built(tag: str, *what: str) -> str:
+    """The tag of an image, built now; one at a time, as two builds at once make two images."""
     build = ["docker", "build", "--quiet", f"--tag={tag}", *what]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    with (Path(tempfile.gettempdir()) / "digits-serving-build").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return tag

@@ -25,7 +25,7 @@ from deploy import certificates, keys
 from deploy.runner import free_ports
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 60.0  # seconds for what takes one or two
+DEADLINE = 180.0  # seconds for what takes one or two
 _GETENT = '#!/bin/sh\nsed "s/$/ STREAM/" {hosts}/"$2" 2>/dev/null\n'
 
 
@@ -83,7 +83,7 @@ class Gateway:
     def _workers(self) -> set[str]:
         pid = self.process.pid
         children = set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return {child for child in children if _command(child).startswith("nginx: worker")}
+        return {child for child in children if _command(child).startswith("nginx: ")}
 
     def replicas(self, *addresses: str) -> None:
         """What the name `serving` means from now on."""
@@ -222,9 +222,14 @@ def running(
 
 def hosts(folder: Path, name: str, addresses: Sequence[str]) -> None:
     """What `name` means to the gateway in `folder`."""
-    staged = folder / "hosts" / f".{name}"
-    staged.write_text("".join(f"{address}\n" for address in addresses))
-    staged.rename(folder / "hosts" / name)
+    put(folder / "hosts" / name, "".join(f"{address}\n" for address in addresses))
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file that the gateway looks at; it sees the old or the new, never half of it."""
+    staged = path.with_name(f".{path.name}")
+    staged.write_text(text)
+    staged.rename(path)
 
 
 @contextlib.contextmanager

@@ -225,8 +225,8 @@ def test_without_a_version_the_server_is_not_healthy_and_the_gateway_says_so(
 
 def _is_refused_by_nobody(digits: DigitClient) -> bool:
     try:
-        digits.status(timeout=1)
-    except (AccessDenied, Unreachable) as error:  # the key is a second old
+        digits.status()
+    except CallError as error:  # the key is a second old
         return "503" in error.server_text and error.retry_after == 1
     return False
 
@@ -362,6 +362,7 @@ def test_going_down_answers_what_was_accepted(up: Stack) -> None:
     follow = ["docker", "logs", "--follow", f"{PROJECT}-gateway-1"]
     answered: list[int] = []
     with (up.folder / "log").open("wb") as log, subprocess.Popen(follow, stdout=log) as follower:
+        until(lambda: (up.folder / "log").stat().st_size > 0)  # it follows
         callers = [threading.Thread(target=_until_closed, args=(up, key, answered)) for _ in "ab"]
         for caller in callers:
             caller.start()

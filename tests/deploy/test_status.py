@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deploy import secret_files
+from deploy import secret_files, status
 from deploy.__main__ import main
 from tests.deploy.fake_engine import fake_engine, json_server
 
@@ -45,8 +45,8 @@ def _container(name: str, state: Mapping[str, Any], ports: Mapping[str, int]) ->
                 f"{inside}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(outside)}]
                 for inside, outside in ports.items()
             },
-            # Nobody is there: https://www.rfc-editor.org/rfc/rfc5737
-            "Networks": {"default": {"IPAddress": "192.0.2.1"}},
+            # Nobody can be there: connecting to all at once is refused.
+            "Networks": {"default": {"IPAddress": "255.255.255.255"}},
         },
     }
 
@@ -61,6 +61,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     one that has ended.
     """
     monkeypatch.setenv("DEPLOY_SECRETS", str(tmp_path / "secrets"))
+    monkeypatch.setattr(status, "_TIMEOUT", 30)
     healthy = {"Health": {"Status": "healthy"}}
     never = {"Status": "created", "Running": False, "StartedAt": _NEVER}
     ended = {"Status": "exited", "Running": False, "FinishedAt": _ago(minutes=2)}
@@ -96,13 +97,13 @@ def test_a_replica_out_of_reach_is_asked_through_the_gateway(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["status", "--json"]) == 1
-    status = json.loads(capsys.readouterr().out)
-    assert status["well"] is False
-    _, served, never, _ = status["containers"]
+    told = json.loads(capsys.readouterr().out)
+    assert told["well"] is False
+    _, served, never, _ = told["containers"]
     assert [one["version"] for one in served["versions"]] == [2, 1, 0]
     assert served["versions"][0]["error"] == FAILED
     assert (never["versions"], never["since"], never["state"]) == (None, None, "created")
-    assert status["certificate"] is None
+    assert told["certificate"] is None
 
 
 @pytest.mark.usefixtures("bundle")

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from client import AsyncDigitClient, DigitClient, Policy, endpoints, messages
+from deploy.runner import free_ports
 
 CALLERS = 8
 IMAGE = np.zeros((28, 28), np.uint8)
@@ -88,7 +89,7 @@ class Process:
     """A server, and another on the same port after `restart`."""
 
     def __init__(self, scheme: str) -> None:
-        self._scheme, self.port = scheme, 0
+        self._scheme, self.port = scheme, free_ports(1)[0]
         self.start()
 
     def start(self) -> None:

@@ -295,6 +295,8 @@ def test_a_stall_is_tried_again(
     said: list[str] = []
 
     def patient_again(_: float) -> None:
+        while server.answers:  # until the fault has met the first request
+            time.sleep(0.01)
         monkeypatch.setattr(download, "_STALL_TIMEOUT", WAIT)
 
     monkeypatch.setattr(download, "_STALL_TIMEOUT", 0.1)

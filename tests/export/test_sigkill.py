@@ -72,7 +72,9 @@ def _reader(repository: Repository) -> Iterator[dict[int, list[str]]]:
     stop = threading.Event()
 
     def look() -> None:
-        while not stop.wait(0.001):
+        is_over = False
+        while not is_over:
+            is_over = stop.wait(0.001)  # after the end, too
             for number, folder in repository.versions().items():
                 if number not in seen:
                     digest = repository.digests().get(number, "")

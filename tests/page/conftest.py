@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from deploy.runner import Server, serve
+from deploy.runner import Server, free_ports, serve
 from export.golden import PATH as GOLDEN
 from tests.conftest import Version
 from tests.page.door import Door
@@ -52,14 +54,19 @@ class Page:
 
     def open(self, url: str) -> None:
         """Go there, and wait until the server was found or trouble is told."""
-        self.until(lambda: self._loads(url), "the page to load")
-        self.until(lambda: self.is_settled() or self.text("why"), "the page to start")
+        self.until(lambda: self.loads(url), "the page to load")
+        passing = {"", "The server cannot be reached. Trying again …"}
+        self.until(lambda: self.is_settled() or self.text("why") not in passing, "it to start")
 
-    def _loads(self, url: str) -> bool:
-        # When a network interface comes or goes, as those of other tests' containers do, Chromium
-        # drops what it is loading. Then load it again, as the page asks.
+    def loads(self, url: str) -> bool:
+        """Go there; whether all of the page has arrived.
+
+        When a network interface comes or goes, as those of other tests' containers do, Chromium
+        drops what it is loading, the page or a part of it. Then it is to be loaded again.
+        """
         self.browser.get("about:blank")  # the same address again would not load anew
-        self.browser.get(url)
+        with contextlib.suppress(WebDriverException):  # what has arrived tells
+            self.browser.get(url)
         return bool(
             self.run(
                 "return document.getElementById('answer') !== null"
@@ -148,7 +155,7 @@ def browser() -> Iterator[webdriver.Chrome]:
     options.accept_insecure_certs = True  # no browser trusts the gateway's own authority
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     # With the driver's path named, selenium looks for none on the network.
-    browser = webdriver.Chrome(options=options, service=Service(_DRIVER))
+    browser = webdriver.Chrome(options=options, service=Service(_DRIVER, free_ports(1)[0]))
     browser.set_script_timeout(DEADLINE)
     yield browser
     browser.quit()

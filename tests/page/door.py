@@ -82,9 +82,11 @@ class Door:
         with self._lock:
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
-        yield
-        with self._lock:
-            self._now -= 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._now -= 1
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         door = self
@@ -94,15 +96,15 @@ class Door:
                 self._pass(b"")
 
             def do_POST(self) -> None:
-                with door._counted():
-                    self._pass(self.rfile.read(int(self.headers["Content-Length"])))
+                self._pass(self.rfile.read(int(self.headers["Content-Length"])))
 
             def _pass(self, body: bytes) -> None:
                 if self.path == door.lost:
                     self.close_connection = True
                     return
                 key = self.headers.get("x-api-key", "")
-                status, headers, text = door._answer(self.command, self.path, key, body)
+                with door._counted() if body else contextlib.nullcontext():
+                    status, headers, text = door._answer(self.command, self.path, key, body)
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(text))}.items():
                     self.send_header(name, value)

@@ -126,8 +126,7 @@ def test_a_page_of_which_a_part_is_lost_asks_to_be_loaded_again(
 ) -> None:
     assert not page.browser.find_elements(By.ID, "incomplete")
     door.lost = f"/{lost}"
-    page.browser.get("about:blank")
-    page.browser.get(door.url)
+    page.until(lambda: not page.loads(door.url) and page.at("incomplete"), "the rest of the page")
     page.until(lambda: page.text("incomplete").endswith("Load it again."), "the notice")
     door.lost = ""
     page.open(door.url)

@@ -9,6 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
+from client import Policy
+from deploy.exporter import certificate, replicas
 from deploy.exporter.models import Models
 
 CONFIG = """
@@ -22,6 +24,14 @@ model_config_list {
   config { name: 'second' base_path: "/models/name: \\"no\\"" model_platform: "tensorflow" }
 }
 """
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes longer than the exporter waits."""
+    for module in (replicas, certificate):
+        monkeypatch.setattr(module, "TIMEOUT", 30)
+    monkeypatch.setattr(replicas, "_NO_RETRY", Policy(timeout=30, attempts=1))
 
 
 @pytest.fixture

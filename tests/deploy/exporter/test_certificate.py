@@ -17,13 +17,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from deploy.exporter import certificate
 from deploy.exporter.certificate import Certificate, not_after
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def certificate(key: Key, start: datetime, end: datetime) -> x509.Certificate:
+def self_signed(key: Key, start: datetime, end: datetime) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
     builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
@@ -44,7 +45,7 @@ def certificate(key: Key, start: datetime, end: datetime) -> x509.Certificate:
     ],
 )
 def test_the_end_of_its_validity(key: Key, start: datetime, end: datetime) -> None:
-    made = certificate(key, start, end)
+    made = self_signed(key, start, end)
     assert not_after(made.public_bytes(serialization.Encoding.DER)) == made.not_valid_after_utc
 
 
@@ -52,7 +53,7 @@ def test_the_end_of_its_validity(key: Key, start: datetime, end: datetime) -> No
 def gateway(end: datetime, folder: Path, wanted: ssl.VerifyMode = ssl.CERT_NONE) -> Iterator[str]:
     """Shakes hands with whoever comes, with a certificate until `end`; may want one, too."""
     key = ec.generate_private_key(ec.SECP256R1())
-    made = certificate(key, end - timedelta(days=30), end)
+    made = self_signed(key, end - timedelta(days=30), end)
     pem = folder / "server.pem"
     pem.write_bytes(
         made.public_bytes(serialization.Encoding.PEM)
@@ -100,6 +101,9 @@ def test_no_certificate_of_its_own_is_needed(tmp_path: Path, samples: Any) -> No
         assert samples(Certificate(place))
 
 
-def test_a_gateway_that_hangs_is_not_waited_for(samples: Any) -> None:
+def test_a_gateway_that_hangs_is_not_waited_for(
+    samples: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificate, "TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert samples(Certificate(f"127.0.0.1:{silent.getsockname()[1]}")) == {}

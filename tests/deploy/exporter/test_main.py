@@ -40,14 +40,16 @@ def test_it_counts_lines_and_ends_when_told(tmp_path: Path) -> None:
             deadline = time.monotonic() + 60
             expected = (
                 'digits_gateway_requests_total{key="alice",method="predict",model="mnist",'
-                'outcome="answered",status="200"}'
+                'outcome="answered",status="200"}',
+                f'digits_replica_up{{replica="127.0.0.1:{nobody}"}} 0.0',
             )
-            # UDP to a port that is not open yet is lost.
-            while expected not in (seen := scrape(port)) and time.monotonic() < deadline:
+            seen = ""
+            while not all(each in seen for each in expected):
+                assert time.monotonic() < deadline, seen
+                # UDP to a port that is not open yet is lost.
                 nginx.sendto(line(), ("127.0.0.1", syslog))
                 time.sleep(0.05)
-            assert expected in seen
-            assert f'digits_replica_up{{replica="127.0.0.1:{nobody}"}} 0.0' in seen
+                seen = scrape(port)
             assert "_created" not in seen
         finally:
             process.send_signal(signal.SIGTERM)

@@ -28,7 +28,7 @@ from tensorflow_serving.apis import (
 from deploy.runner import free_ports
 
 v1 = tf.compat.v1
-DEADLINE = 60
+DEADLINE = 180  # seconds; on a busy machine TensorFlow's import alone takes a minute
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
@@ -247,8 +247,11 @@ def server(
     )
     monitoring = config.with_name("monitoring.config")
     monitoring.write_text("prometheus_config { enable: true }")
-    return start_server(
+    server = start_server(
         model_config_file=config,
         allow_version_labels_for_unavailable_models="true",
         monitoring_config_file=monitoring,
     ).wait_ready()
+    everything = dict.fromkeys((1, 2, 3), "AVAILABLE")  # its ports open with the first
+    wait_until(lambda: server.states("line") == everything, "all versions")
+    return server

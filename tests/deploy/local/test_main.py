@@ -10,6 +10,8 @@ import grpc
 import numpy as np
 import pytest
 
+from tests.deploy.local.conftest import DEADLINE
+
 
 def publish(source: Any, target: Any) -> None:
     """Make a copy appear at once."""
@@ -18,7 +20,7 @@ def publish(source: Any, target: Any) -> None:
 
 
 def output(server: Any) -> tuple[int, str]:
-    return server.process.wait(60), server.log.read_text()
+    return server.process.wait(DEADLINE), server.log.read_text()
 
 
 def test_from_no_model_to_a_new_version(
@@ -60,7 +62,9 @@ def waiting_requests(server: Any, path: Path, until: Any) -> tuple[Any, Any]:
 def test_what_runs_at_sigterm_is_finished(
     models: Path, start_server: Any, tmp_path: Path, until: Any
 ) -> None:
-    server = start_server(model_name="wait", model_base_path=models / "wait").wait_ready()
+    server = start_server(
+        model_name="wait", model_base_path=models / "wait", drain_seconds=60
+    ).wait_ready()
     path = tmp_path / "go"
     rpc, rest = waiting_requests(server, path, until)
     server.ask_to_stop()

@@ -12,6 +12,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
 from deploy.local import grpc_face, text_files
 from deploy.local.errors import ServingError
+from tests.deploy.local.conftest import DEADLINE
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
@@ -105,5 +106,5 @@ def test_contents_that_are_no_certificates(start_server: Any, models: Path, tmp_
     server = start_server(
         model_name="line", model_base_path=models / "line", ssl_config_file=tmp_path / "f"
     )
-    assert server.process.wait(60) == 255
+    assert server.process.wait(DEADLINE) == 255
     assert "Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server" in server.log.read_text()

@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).parents[3]
 MONITORING = ROOT / "deploy" / "monitoring"
 DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
-DEADLINE = 120.0  # seconds for what takes a few
+DEADLINE = 300.0  # seconds for what takes a few
 
 Samples = list[tuple[dict[str, str], float]]
 

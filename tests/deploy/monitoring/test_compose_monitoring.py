@@ -16,7 +16,7 @@ import pytest
 
 from deploy.runner import free_ports
 from tests.conftest import Version
-from tests.deploy.conftest import ROOT
+from tests.deploy.conftest import ROOT, built
 from tests.deploy.monitoring.prometheus import Prometheus, quick, until
 
 PROJECT = "digits-eyes-test"
@@ -90,7 +90,7 @@ def test_grafana_is_given_what_it_shows() -> None:
 class Bundle:
     """Everything but Grafana, on own ports, with three replicas."""
 
-    def __init__(self, folder: Path, stand_in: str) -> None:
+    def __init__(self, folder: Path, stand_in: str, nginx: str) -> None:
         self.door, grpc_port, self.rest, prometheus = free_ports(4)
         self.prometheus = Prometheus(f"http://127.0.0.1:{prometheus}")
         override = folder / "quick.yml"
@@ -101,8 +101,10 @@ class Bundle:
         self.files = [f"--project-name={PROJECT}", *FILES, "-f", str(override)]
         self._environment = {
             "TFS_IMAGE": stand_in,
-            "NGINX_IMAGE": _built("nginx"),
-            "PROMETHEUS_IMAGE": _built("prometheus"),
+            "NGINX_IMAGE": nginx,
+            "PROMETHEUS_IMAGE": built(
+                "digits-serving/prometheus:test", "tests/deploy/images/prometheus"
+            ),
             "MODELS": str(folder / "models"),
             "DEPLOY_SECRETS": str(folder / "secrets"),
             "GATEWAY_PORT": str(self.door),
@@ -122,20 +124,14 @@ class Bundle:
         return self.prometheus.answers() and self.prometheus.health() == everything
 
 
-def _built(name: str) -> str:
-    tag = f"digits-serving/{name}:test"
-    _docker("build", "--quiet", f"--tag={tag}", str(ROOT / "tests" / "deploy" / "images" / name))
-    return tag
-
-
 @pytest.fixture(scope="module")
 def bundle(
-    stand_in: str, published: Version, tmp_path_factory: pytest.TempPathFactory
+    stand_in: str, nginx: str, published: Version, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bundle]:
     folder = tmp_path_factory.mktemp("eyes")
     shutil.copytree(published.path, folder / "models" / "mnist" / "1")
     (folder / "secrets" / "gateway").mkdir(parents=True)
-    bundle = Bundle(folder, stand_in)
+    bundle = Bundle(folder, stand_in, nginx)
     try:
         services = ("serving", "gateway", "exporter", "prometheus")
         bundle.compose("up", "--detach", "--build", "--scale=serving=3", *services)

@@ -217,9 +217,12 @@ def test_nginx_lines_are_counted_as_what_happened(watched: Watched) -> None:
         samples = watched.prometheus.query("digits_gateway_requests_total")
         return {tuple(found.get(label, "") for label in labels) for found, _ in samples}
 
-    until(lambda: expected <= counted(), "all kinds of requests")
-    assert {key for key, *_ in counted()} == {"tester", ""}
-    ((_, bad_lines),) = watched.prometheus.query("digits_gateway_bad_lines_total")
+    def all_counted() -> set[tuple[str, ...]]:
+        return seen if expected <= (seen := counted()) else set()
+
+    assert {key for key, *_ in until(all_counted, "all kinds of requests")} == {"tester", ""}
+    count = "digits_gateway_bad_lines_total"
+    ((_, bad_lines),) = until(lambda: watched.prometheus.query(count), "the count")
     assert bad_lines == 0
 
 
