@@ -21,7 +21,7 @@ import grpc
 import pytest
 
 from client import Tls
-from deploy import certificates, keys
+from deploy import certificates, keys, secret_files
 from deploy.runner import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -222,14 +222,8 @@ def running(
 
 def hosts(folder: Path, name: str, addresses: Sequence[str]) -> None:
     """What `name` means to the gateway in `folder`."""
-    put(folder / "hosts" / name, "".join(f"{address}\n" for address in addresses))
-
-
-def put(path: Path, text: str) -> None:
-    """Write a file that the gateway looks at; it sees the old or the new, never half of it."""
-    staged = path.with_name(f".{path.name}")
-    staged.write_text(text)
-    staged.rename(path)
+    text = "".join(f"{address}\n" for address in addresses)
+    secret_files.replace(folder / "hosts" / name, text.encode())
 
 
 @contextlib.contextmanager

@@ -32,12 +32,12 @@ from client import (
     Policy,
     Tls,
 )
-from deploy import certificates, keys
+from deploy import certificates, keys, secret_files
 from deploy.exporter.access_log import AccessLog
 from deploy.exporter.models import Models
 from deploy.runner import free_ports, serve
 from tests.conftest import Version
-from tests.deploy.gateway import DEADLINE, Answer, Gateway, hosts, put, running, secrets_in, until
+from tests.deploy.gateway import DEADLINE, Answer, Gateway, hosts, running, secrets_in, until
 from tests.deploy.recorder import Recorder, recording
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
@@ -623,7 +623,7 @@ def test_a_caller_without_the_certificate_that_is_asked_for_is_refused(
     with running(tmp_path, [one.address], ports) as gateway:
         key = gateway.new_key("alice")
         with gateway.reloading():
-            put(gateway.secrets / "client-ca.pem", pem.read_text())
+            secret_files.replace(gateway.secrets / "client-ca.pem", pem.read_bytes())
         until(lambda: gateway.ask("GET", "/v1/models/mnist", key=key).status == 401)
         before = len(one.asked)
         for scheme in ("https", "grpcs"):
@@ -664,12 +664,12 @@ def _is_trusted(gateway: Gateway) -> bool:
 
 def test_a_mistake_in_a_file_changes_nothing(gateway: Gateway, key: str) -> None:
     path = gateway.secrets / "keys.conf"
-    good = path.read_text()
+    good = path.read_bytes()
     before = gateway.log.count("[emerg]")
-    put(path, good + "what is this")
+    secret_files.replace(path, good + b"what is this")
     until(lambda: gateway.log.count("[emerg]") > before)
     assert gateway.ask("GET", "/v1/models/mnist", key=key).status == 200
-    put(path, good)
+    secret_files.replace(path, good)
     gateway.revoke("alice")
     until(lambda: gateway.ask("GET", "/v1/models/mnist", key=key).status == 401)
 
@@ -680,9 +680,9 @@ def test_what_is_revoked_beside_a_mistake_is_so_once_the_mistake_is_mended(
 ) -> None:
     key = gateway.new_key("dave")
     path = (gateway.folder / "gateway" if file == "nginx.conf" else gateway.secrets) / file
-    good = path.read_text() if path.exists() else None
+    good = path.read_bytes() if path.exists() else None
     before = gateway.log.count("[emerg]")
-    put(path, "what is this")
+    secret_files.replace(path, b"what is this")
     with secrets_in(gateway.folder):
         keys.revoke("dave")
     until(lambda: gateway.log.count("[emerg]") > before)
@@ -691,7 +691,7 @@ def test_what_is_revoked_beside_a_mistake_is_so_once_the_mistake_is_mended(
     assert gateway.ask("GET", "/v1/models/mnist", key=key).status == 200
     path.unlink()
     if good is not None:
-        put(path, good)
+        secret_files.replace(path, good)
     until(lambda: gateway.ask("GET", "/v1/models/mnist", key=key).status == 401)
 
 
