@@ -135,10 +135,12 @@ def test_other_programs_and_proxies_in_between(
 @pytest.mark.parametrize("dripping", [OK[:20], OK[:60]], ids=["headers", "body"])
 def test_what_drips_ends_at_the_deadline(shell: Shell, dripping: bytes) -> None:
     drops = [dripping[:10], *(bytes([byte]) for byte in dripping[10:])]
-    with talk(_says(*drops, pause=0.05)) as port:
+    with talk(_says(*drops, pause=1)) as port:
         with shell(f"http://127.0.0.1:{port}", policy=ONCE) as digits:
+            started = time.monotonic()
             with pytest.raises(DeadlineExceeded):
                 digits.status(timeout=0.2)
+            assert time.monotonic() - started < 9  # it drips for 11 s or more
 
 
 @pytest.mark.parametrize("status", [400, 413])

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import socket
+from itertools import pairwise
 from typing import Any
 
 import grpc
@@ -152,7 +153,7 @@ def test_bodies_that_come_slowly_or_never_leave_no_thread_behind(server: Any) ->
     head = b"POST /v1/models/line:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
     tasks = f"/proc/{server.process.pid}/task"
     counts = []
-    for _ in range(3):
+    for _ in range(5):
         connections = [
             socket.create_connection(("127.0.0.1", server.rest_port), 60) for _ in range(50)
         ]
@@ -163,4 +164,5 @@ def test_bodies_that_come_slowly_or_never_leave_no_thread_behind(server: Any) ->
             connection.sendall(b'"')
             connection.close()
         counts.append(len(os.listdir(tasks)))  # noqa: PTH208 (no more is wanted than how many)
-    assert counts[2] < counts[0] + 50  # not one for each connection
+    # A pool may still grow to its size, but what leaves threads behind does so in each round.
+    assert any(after <= before for before, after in pairwise(counts))
