@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from tests.congruence.servers import Server
 from tests.congruence.stories import play
@@ -68,9 +70,10 @@ class Stage:
             server.write(name, text)
         server.start(setup["flags"], rest=setup.get("rest", True))
         # The ports open with the first version of each model, perhaps before the others.
-        config = setup.get("files", {}).get("models.config", "")
-        for model in re.findall(r'name: "([^"]+)" base_path', config):
-            server.until(functools.partial(_is_settled, server, model), f"all versions of {model}")
+        text = setup.get("files", {}).get("models.config", "")
+        models = text_format.Parse(text, ModelServerConfig()).model_config_list.config
+        for name in [model.name for model in models]:
+            server.until(functools.partial(_is_settled, server, name), f"all versions of {name}")
         return server
 
     def _new_server(self) -> Server:
