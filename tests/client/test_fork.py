@@ -37,10 +37,10 @@ def end(digits, runner=runner):
 
 if before != "unused":
     ask(digits)
+    time.sleep(0.5)  # while one of its threads is still busy, gRPC does not prepare for a fork
 if before == "closed":
     end(digits)
     digits = type(digits)(url, policy=policy)
-time.sleep(0.5)  # while one of its threads is still busy, gRPC does not prepare for a fork
 child = os.fork()
 if child == 0:
     signal.alarm(10)

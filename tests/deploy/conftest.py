@@ -29,16 +29,22 @@ def engine() -> None:
 @pytest.fixture(scope="session")
 def stand_in(engine: None) -> str:  # noqa: ARG001 (needed, not used)
     """The local server behind the official image's entry point, built on the engine at hand."""
-    return built("digits-serving/stand-in:test", "--file=deploy/local/Dockerfile", ".")
+    return _built("digits-serving/stand-in:test", "--file=deploy/local/Dockerfile", ".")
 
 
 @pytest.fixture(scope="session")
 def nginx(engine: None) -> str:  # noqa: ARG001 (needed, not used)
     """Debian's nginx in an image."""
-    return built("digits-serving/nginx:test", "tests/deploy/images/nginx")
+    return _built("digits-serving/nginx:test", "tests/deploy/images/nginx")
 
 
-def built(tag: str, *what: str) -> str:
+@pytest.fixture(scope="session")
+def prometheus(engine: None) -> str:  # noqa: ARG001 (needed, not used)
+    """Debian's Prometheus in an image."""
+    return _built("digits-serving/prometheus:test", "tests/deploy/images/prometheus")
+
+
+def _built(tag: str, *what: str) -> str:
     """The tag of an image, built now; one at a time, as two builds at once make two images."""
     build = ["docker", "build", "--quiet", f"--tag={tag}", *what]
     with (Path(tempfile.gettempdir()) / "digits-serving-build").open("w") as lock:

@@ -26,6 +26,7 @@ from tests.page.door import Door
 from tests.page.strokes import Stroke
 
 DEADLINE = 60  # seconds
+UNREACHED = "The server cannot be reached. Trying again …"
 _CHROMIUM, _DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
@@ -55,7 +56,7 @@ class Page:
     def open(self, url: str) -> None:
         """Go there, and wait until the server was found or trouble is told."""
         self.until(lambda: self.loads(url), "the page to load")
-        passing = {"", "The server cannot be reached. Trying again …"}
+        passing = {"", UNREACHED}
         self.until(lambda: self.is_settled() or self.text("why") not in passing, "it to start")
 
     def loads(self, url: str) -> bool:

@@ -13,7 +13,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from deploy.runner import Server
-from tests.page.conftest import Page
+from tests.page.conftest import UNREACHED, Page
 from tests.page.door import Door
 from tests.page.strokes import Stroke
 
@@ -113,8 +113,7 @@ def test_the_server_goes_and_comes_back(
     with door.open():
         page.open(door.url)
     page.draw(zero)
-    words = "The server cannot be reached. Trying again …"
-    page.until(lambda: page.text("why") == words, "the outage to be told")
+    page.until(lambda: page.text("why") == UNREACHED, "the outage to be told")
     with door.open():
         assert page.answer() == "0"
         assert page.text("why") == ""

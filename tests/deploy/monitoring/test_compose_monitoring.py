@@ -16,7 +16,7 @@ import pytest
 
 from deploy.runner import free_ports
 from tests.conftest import Version
-from tests.deploy.conftest import ROOT, built
+from tests.deploy.conftest import ROOT
 from tests.deploy.monitoring.prometheus import Prometheus, quick, until
 
 PROJECT = "digits-eyes-test"
@@ -90,7 +90,7 @@ def test_grafana_is_given_what_it_shows() -> None:
 class Bundle:
     """Everything but Grafana, on own ports, with three replicas."""
 
-    def __init__(self, folder: Path, stand_in: str, nginx: str) -> None:
+    def __init__(self, folder: Path, images: dict[str, str]) -> None:
         self.door, grpc_port, self.rest, prometheus = free_ports(4)
         self.prometheus = Prometheus(f"http://127.0.0.1:{prometheus}")
         override = folder / "quick.yml"
@@ -100,11 +100,7 @@ class Bundle:
         )
         self.files = [f"--project-name={PROJECT}", *FILES, "-f", str(override)]
         self._environment = {
-            "TFS_IMAGE": stand_in,
-            "NGINX_IMAGE": nginx,
-            "PROMETHEUS_IMAGE": built(
-                "digits-serving/prometheus:test", "tests/deploy/images/prometheus"
-            ),
+            **images,
             "MODELS": str(folder / "models"),
             "DEPLOY_SECRETS": str(folder / "secrets"),
             "GATEWAY_PORT": str(self.door),
@@ -126,12 +122,17 @@ class Bundle:
 
 @pytest.fixture(scope="module")
 def bundle(
-    stand_in: str, nginx: str, published: Version, tmp_path_factory: pytest.TempPathFactory
+    stand_in: str,
+    nginx: str,
+    prometheus: str,
+    published: Version,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Bundle]:
     folder = tmp_path_factory.mktemp("eyes")
     shutil.copytree(published.path, folder / "models" / "mnist" / "1")
     (folder / "secrets" / "gateway").mkdir(parents=True)
-    bundle = Bundle(folder, stand_in, nginx)
+    images = {"TFS_IMAGE": stand_in, "NGINX_IMAGE": nginx, "PROMETHEUS_IMAGE": prometheus}
+    bundle = Bundle(folder, images)
     try:
         services = ("serving", "gateway", "exporter", "prometheus")
         bundle.compose("up", "--detach", "--build", "--scale=serving=3", *services)
