@@ -3,7 +3,7 @@
 Protobuf puts field numbers on the wire and no names, so the messages are declared here as plain
 data under a private package. Nothing is generated (generated code pins a protobuf major) and
 nothing enters the default pool, where TensorFlow's own `tensorflow.*` messages would collide.
-Numbers: tensorflow/core/framework and tensorflow_serving/apis, TensorFlow Serving 2.20.
+Numbers: tensorflow/core/framework and tensorflow_serving/apis, TensorFlow Serving 2.21.
 """
 
 from __future__ import annotations

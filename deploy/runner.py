@@ -1,7 +1,7 @@
 """Start a throw-away server on a model, whichever kind the environment names.
 
 Nothing set: `python -m deploy.local`. `SERVING_BINARY=/path/to/tensorflow_model_server`: that
-program. `SERVING_IMAGE=tensorflow/serving:2.20.0`: that image, with Docker. All take the same flags
+program. `SERVING_IMAGE=tensorflow/serving:2.21.0`: that image, with Docker. All take the same flags
 and answer alike, so what runs against one runs against the others.
 """
 

@@ -4,12 +4,14 @@ Exit status: 0 after SIGTERM or SIGINT, --help or --version; 255 when the server
 """
 
 import asyncio
+import contextlib
 import gc
 import importlib.metadata
 import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from deploy.local import flags as command_line
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> int:
         print(f"{error}\n{command_line.usage()}", end="")
         return FAILED
     if flags.version:
-        print("TensorFlow ModelServer: deploy.local, speaking 2.20.0")
+        print("TensorFlow ModelServer: deploy.local, speaking 2.21.0")
         print(f"TensorFlow Library: {importlib.metadata.version('tensorflow')}")
         return 0
     if unknown:
@@ -46,7 +48,8 @@ def _serve(flags: command_line.Flags) -> int:
     # TensorFlow imports Keras 3 with all that it knows, a third of the start, unless told not to.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     gc.disable()  # while importing, which leaves no garbage worth the time
-    import tensorflow as tf
+    with _without_native_notes():
+        import tensorflow as tf
 
     from deploy.local import server
 
@@ -60,6 +63,25 @@ def _serve(flags: command_line.Flags) -> int:
         print(f"Failed to start server. Error: {error}", flush=True)
         return FAILED
     return 0
+
+
+@contextlib.contextmanager
+def _without_native_notes() -> Iterator[None]:
+    """Keep off standard error what TensorFlow's import writes there whatever the log level is.
+
+    TF_CPP_MIN_LOG_LEVEL=0 shows it.
+    """
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a Path would be no shorter)
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _leave(status: int) -> NoReturn:

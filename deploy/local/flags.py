@@ -1,4 +1,4 @@
-"""The command line of tensorflow_model_server 2.20: one table, which is a frozen dataclass.
+"""The command line of tensorflow_model_server 2.21: one table, which is a frozen dataclass.
 
 The syntax is that program's: `--name=value` only, booleans also as `--name`, the last of
 several wins, and an argument that means nothing is reported but stops nobody.

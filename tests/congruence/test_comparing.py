@@ -40,6 +40,9 @@ def refused(details: str, code: str = "INTERNAL") -> dict[str, Any]:
         (refused("in {a,b}"), refused("in {b,a}"), "words"),
         (refused(r"\d+ left"), refused("12 left"), "pattern"),
         (refused("left"), refused("12 left over"), "contains"),
+        (refused("Was: inputs"), refused("Was: goo.gle/debugonly  \ninputs"), None),
+        (rest(r"Was: a\nb", 400), rest(r"Was: goo.gle/debugstr \na\nb", 400), None),
+        (refused("one of JPEG, PNG"), refused("one of JPEG, JPEG XL, PNG"), "prefix"),
     ],
 )
 def test_these_are_alike(want: dict[str, Any], got: dict[str, Any], how: str | None) -> None:
@@ -66,6 +69,7 @@ def test_these_are_alike(want: dict[str, Any], got: dict[str, Any], how: str | N
         (refused("a"), refused("a", "UNKNOWN"), "any"),
         (refused("a"), refused("a "), None),
         (refused("a"), refused("A"), "exact"),
+        (refused("Was: inputs"), refused("Was: goo.gle/other \ninputs"), None),
     ],
 )
 def test_these_differ(want: dict[str, Any], got: dict[str, Any], how: str | None) -> None:

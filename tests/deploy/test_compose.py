@@ -68,7 +68,7 @@ def test_plain_compose_in_the_root_is_the_gpu_server() -> None:
     config = _config()
     assert config == _config(*GPU)
     serving = config["services"]["serving"]
-    assert serving["image"] == "tensorflow/serving:2.20.0-gpu"
+    assert serving["image"] == "tensorflow/serving:2.21.0-gpu"
     (device,) = serving["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
     assert serving["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
@@ -78,7 +78,7 @@ def test_plain_compose_in_the_root_is_the_gpu_server() -> None:
 @pytest.mark.usefixtures("engine")
 def test_the_cpu_override_asks_for_no_gpu_and_no_batches() -> None:
     serving = _config(*CPU)["services"]["serving"]
-    assert serving["image"] == "tensorflow/serving:2.20.0"
+    assert serving["image"] == "tensorflow/serving:2.21.0"
     assert "deploy" not in serving
     assert serving["entrypoint"] is None  # the image's own
     assert serving["command"] == _config(*GPU)["services"]["serving"]["command"]

@@ -88,7 +88,7 @@ def test_the_report_is_the_card_and_tells_all(
         "images": {"dtype": "uint8", "shape": [None, 28, 28]}
     }
     assert max(card["parity"].values()) <= 1e-5
-    assert card["versions"]["tensorflow"].startswith("2.20.")
+    assert card["versions"]["tensorflow"].startswith("2.21.")
     assert card["compared_with"] is None
 
 
