@@ -1,1 +1,5 @@
 """Running the published model: compose files, the local server, and the operator's commands."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent  # where the compose files are

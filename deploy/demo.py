@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from client import CallError, Classification, DigitClient
-from client.drawing import bar, draw, side_by_side
-from deploy.__main__ import NOTHING_RUNS
+from deploy.operate.commands import NOTHING_RUNS
 from deploy.runner import StartFailed, serve
+from tfserving_client import CallError, Classification, DigitClient
+from tfserving_client.command.drawing import bar, draw, side_by_side
 
 MODEL = Path("models/mnist")
 SHEET = Path("build/demo.png")

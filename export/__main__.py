@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(error, 2)
         if isinstance(error, Refused):
             return _fail(f"not published: {error}", 1)
+        if isinstance(error, ModuleNotFoundError):
+            return _fail(_missing(error), 2)
         if isinstance(error, OSError):
             return _fail(f"{options.repository}: {error.strerror or error}", 2)
         raise
@@ -52,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> Published:
-    say("        starting TensorFlow")
+    if find_spec("tensorflow"):
+        say("        starting TensorFlow")
     # A server may be at work on the same GPU, and by default TensorFlow takes all of its memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     import tensorflow as tf
@@ -61,6 +65,16 @@ def _run(options: argparse.Namespace) -> Published:
 
     tf.get_logger().setLevel("ERROR")
     return pipeline.run(pipeline.Options(**vars(options)))
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    package = (error.name or "").partition(".")[0]
+    if package in {"", "export"}:  # a fault of this program's own
+        raise error
+    return (
+        f"{package} is not installed in {sys.prefix}; `make setup` makes an environment with it in "
+        ".venv: run .venv/bin/python instead"
+    )
 
 
 def _report(published: Published) -> str:

@@ -10,25 +10,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from export import (
-    card,
-    data,
-    devices,
-    gate,
-    golden,
-    interruption,
-    network,
-    pictures,
-    server_config,
-    signatures,
-    training,
-    warmup,
-)
+from export import interruption
+from export.digits.checks import gate, golden
+from export.digits.checks.evaluation import Evaluation, evaluate
+from export.digits.data import sources as data
+from export.digits.graph import signatures
+from export.digits.report import card, pictures
+from export.digits.training import devices, network
+from export.digits.training import recipes as training
 from export.errors import InputError, Refused
-from export.evaluation import Evaluation, evaluate
 from export.progress import say
-from export.repository import Repository
-from export.serving_path import ServedModel
+from export.publication import server_config, warmup
+from export.publication.repository import Repository
+from export.publication.serving_path import ServedModel
 
 _EPOCH_LINES = 20  # of progress at most, however many epochs
 
@@ -122,7 +116,7 @@ def _sign(model: keras.Model, dataset: data.Dataset, folder: Path, name: str) ->
     try:
         signatures.save(model, folder)
         goldens.write(folder)
-        warmup.write(folder, name, goldens)
+        warmup.write(folder, golden.requests(goldens, name))
     except tf.errors.OpError as error:  # TensorFlow's way to say that the disk is full
         raise InputError(f"the candidate cannot be written: {error.message}") from error
     return goldens

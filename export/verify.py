@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from export import manifest
 from export.errors import InputError
 from export.progress import say
-from export.repository import Repository
+from export.publication import manifest
+from export.publication.repository import Repository
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,59 +3,98 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import tfserving_client
+
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCK = (ROOT / "requirements.lock").read_text()
-EXPORTER_LOCK = (ROOT / "deploy" / "exporter" / "requirements.lock").read_text()
+BUNDLE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CLIENT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
+SETS: dict[str, list[Any]] = BUNDLE["dependency-groups"]
+LOCKS = {path.stem: path.read_text() for path in sorted((ROOT / "locks").glob("*.txt"))}
+_PIN = re.compile(r"^([a-z0-9-]+)(\[[a-z,]+\])?==[^ ]+", re.MULTILINE)
 
 
-def _names(requirements: list[str]) -> set[str]:
-    return {re.split(r"[\[=<>]", requirement)[0] for requirement in requirements}
+def _names(requirements: list[Any]) -> set[str]:
+    """Of what a set asks for, with the sets that it includes."""
+    names: set[str] = set()
+    for each in requirements:
+        if isinstance(each, dict):
+            names |= _names(SETS[each["include-group"]])
+        else:
+            names.add(re.split(r"[\[=<>]", each)[0])
+    return names
 
 
-def test_the_bare_install_is_four_small_packages() -> None:
-    assert _names(PROJECT["dependencies"]) == {"grpcio", "h11", "numpy", "protobuf"}
+def test_the_client_needs_four_small_packages() -> None:
+    assert _names(CLIENT["dependencies"]) == {"grpcio", "h11", "numpy", "protobuf"}
 
 
-@pytest.mark.parametrize(
-    ("lock", "extras"),
-    [(LOCK, set(PROJECT["optional-dependencies"])), (EXPORTER_LOCK, {"exporter"})],
-    ids=["all", "exporter"],
-)
-def test_everything_is_locked_with_hashes_and_no_index_is_named(
-    lock: str, extras: set[str]
-) -> None:
-    pins = re.split(r"\n(?=\S)", lock.strip())
-    pinned = {re.split(r"[=@ ;]", pin)[0] for pin in pins}
+def test_there_is_a_lock_for_each_set() -> None:
+    assert LOCKS.keys() == {"client", *SETS} - {"build"}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_pins_its_set_with_hashes_and_names_no_index(lock: str) -> None:
+    text = LOCKS[lock]
+    pins = re.split(r"\n(?=\S)", text.strip())
     assert all("--hash=sha256:" in pin for pin in pins)
-    asked = _names(PROJECT["dependencies"])
-    for extra in extras:
-        asked |= _names(PROJECT["optional-dependencies"][extra])
-    assert asked - {"digits-serving"} <= pinned
-    assert "://" not in lock
-    assert "--find-links" not in lock
-    assert "index" not in lock
+    assert "://" not in text
+    assert "--find-links" not in text
+    assert "index" not in text
+    asked = _names(CLIENT["dependencies"]) | _names(SETS.get(lock, []))
+    assert asked <= {name for name, _ in _PIN.findall(text)}
 
 
-def test_the_exporters_image_has_what_the_tests_ran_with() -> None:
-    pins = re.compile(r"^[a-z0-9-]+==[^ ]+", re.MULTILINE)
-    assert set(pins.findall(EXPORTER_LOCK)) <= set(pins.findall(LOCK))
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_set_has_what_the_tests_ran_with(lock: str) -> None:
+    def pins(text: str) -> set[str]:
+        return {pin[0] for pin in _PIN.finditer(text)}
+
+    assert pins(LOCKS[lock]) <= pins(LOCKS["dev"])
+
+
+@pytest.mark.parametrize("lock", ["client", "exporter", "operate"])
+def test_tensorflow_is_only_where_a_model_is_trained_or_run(lock: str) -> None:
+    assert not [name for name, _ in _PIN.findall(LOCKS[lock]) if "tensorflow" in name]
+
+
+def test_the_checkout_itself_installs_no_package(tmp_path: Path) -> None:
+    build = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "--target=wheel",
+        f"--directory={tmp_path}",
+    ]
+    subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert {name.partition("/")[0] for name in archive.namelist()} == {
+            f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"
+        }
+
+
+def test_bundle_and_client_have_one_version() -> None:
+    assert BUNDLE["project"]["version"] == tfserving_client.__version__
 
 
 def test_one_tensorflow_minor_everywhere() -> None:
     image = re.search(r"^TFS_VERSION=(\d+\.\d+)\.", (ROOT / ".env").read_text(), re.MULTILINE)
     assert image
     minor = image[1]
-    for extra in ("export", "deploy"):
-        asked = PROJECT["optional-dependencies"][extra]
-        assert f"tensorflow=={minor}.*" in asked
-        assert f"tensorflow-serving-api=={minor}.*" in asked
-    assert re.search(rf"^tensorflow=={re.escape(minor)}\.", LOCK, re.MULTILINE)
+    for name in ("export", "local"):
+        assert f"tensorflow=={minor}.*" in SETS[name]
+        assert f"tensorflow-serving-api=={minor}.*" in SETS[name]
+        assert re.search(rf"^tensorflow=={re.escape(minor)}\.", LOCKS[name], re.MULTILINE)
 
 
 @pytest.mark.parametrize("readme", [ROOT / "README.md", *sorted(ROOT.glob("[!.]*/**/README.md"))])

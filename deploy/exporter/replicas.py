@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from client import DigitClient, DigitsError, NotFound, Policy, State, VersionStatus
 from deploy.exporter.models import Models
+from tfserving_client import DigitClient, DigitsError, NotFound, Policy, State, VersionStatus
 
 TIMEOUT = 1.5  # seconds for each question; Prometheus itself waits ten
 _AT_ONCE = 16

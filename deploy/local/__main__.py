@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import importlib.metadata
+import io
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
+from deploy import environment
 from deploy.local import flags as command_line
 from deploy.local.errors import ServingError
 
@@ -22,6 +24,14 @@ FAILED = 255
 
 def main(arguments: list[str]) -> int:
     """Run the server; the exit status."""
+    try:
+        return _run(arguments)
+    except ModuleNotFoundError as error:
+        print(f"python -m deploy.local: {environment.told(error, 'make setup-local')}", flush=True)
+        return FAILED
+
+
+def _run(arguments: list[str]) -> int:
     if "--help" in arguments:
         print(command_line.usage(), end="")
         return 0
@@ -92,6 +102,8 @@ def _leave(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # an error may quote any bytes
     for _signal in (signal.SIGTERM, signal.SIGINT):
         signal.signal(_signal, lambda *_: _leave(0))
     _leave(main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 import enum
 import errno
+import os
 
 
 class Code(enum.IntEnum):
@@ -61,7 +62,9 @@ class ServingError(Exception):
 
     Attributes:
         code: the canonical code, never OK.
-        message: the text, whole; the gRPC face cuts it, the REST face does not.
+        message: the text, whole; gRPC cuts it, REST does not. TensorFlow may quote any bytes in it:
+            what is not UTF-8 stands as lone surrogates (PEP 383), which REST sends as the bytes
+            they were.
     """
 
     def __init__(self, code: Code, message: str) -> None:
@@ -76,6 +79,23 @@ class ServingError(Exception):
 def invalid(message: str) -> ServingError:
     """An INVALID_ARGUMENT with this text."""
     return ServingError(Code.INVALID_ARGUMENT, message)
+
+
+def from_quoted(text: bytes) -> ServingError:
+    """An error of TensorFlow whose text quotes bytes that are not UTF-8.
+
+    Python's TensorFlow loses the code with such a text. Kernels quote what they were fed and cannot
+    take, and that is INVALID_ARGUMENT, or the name of a file that the system did not give them.
+    """
+    message = text.decode("utf-8", "surrogateescape")
+    reasons = ((os.strerror(number), code) for number, code in _ERRNO_CODES.items())
+    code = next((code for why, code in reasons if f"; {why}" in message), Code.INVALID_ARGUMENT)
+    return ServingError(code, message)
+
+
+def as_unicode(text: str) -> str:
+    """For what takes no other text, protobuf's strings among it: other bytes become U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def from_os(error: OSError) -> ServingError:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deploy.local.errors import Code, ServingError
+from deploy.local.errors import Code, ServingError, as_unicode
 from deploy.local.prometheus import Counter, Histogram, exponential
 
 _MICROSECONDS = exponential(10, 1.8, 33)
@@ -82,7 +82,7 @@ def warmup(path: Path, records: Callable[[], int]) -> Iterator[None]:
     try:
         yield
     except ServingError as error:
-        status = str(error)
+        status = as_unicode(str(error))
         raise
     finally:
         labels = {"model_path": str(path), "status": status}

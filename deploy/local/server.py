@@ -10,21 +10,18 @@ from pathlib import Path
 import grpc
 from aiohttp import web
 
-from deploy.local import (
-    batching,
-    grpc_face,
-    model_config,
-    prometheus,
-    servable,
-    text_files,
-    warmup,
-)
+from deploy.local import prometheus, text_files
+from deploy.local.batching import servable as batching
 from deploy.local.errors import Code, ServingError, invalid
 from deploy.local.flags import Flags
-from deploy.local.handlers import Handlers
-from deploy.local.manager import ModelManager
-from deploy.local.rest_face import RestFace
-from deploy.local.servable import Servable
+from deploy.local.grpc import server as grpc_server
+from deploy.local.handlers import warmup
+from deploy.local.handlers.rpcs import Handlers
+from deploy.local.models import config as model_config
+from deploy.local.models import servable
+from deploy.local.models.manager import ModelManager
+from deploy.local.models.servable import Servable
+from deploy.local.rest.server import RestServer
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +113,7 @@ def _credentials(flags: Flags) -> grpc.ServerCredentials | None:
             )
         # Who asks for an encrypted port must not get a plain one.
         raise ServingError(Code.UNIMPLEMENTED, "deploy.local does not speak ALTS.")
-    return grpc_face.credentials(Path(flags.ssl_config_file)) if flags.ssl_config_file else None
+    return grpc_server.credentials(Path(flags.ssl_config_file)) if flags.ssl_config_file else None
 
 
 def _metrics_path(flags: Flags) -> str:
@@ -155,10 +152,10 @@ async def _open_ports(
         check_method=flags.enable_signature_method_name_check,
         as_content=flags.enable_serialization_as_tensor_content,
     )
-    rpc = await grpc_face.make_server(
+    rpc = await grpc_server.make_server(
         handlers,
         flags.grpc_max_threads,
-        grpc_face.channel_arguments(flags.grpc_channel_arguments),
+        grpc_server.channel_arguments(flags.grpc_channel_arguments),
         health=flags.enable_grpc_healthcheck_service,
     )
     addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
@@ -175,7 +172,7 @@ async def _open_ports(
         raise invalid("Failed to BuildAndStart gRPC server") from None
     await rpc.start()
     _log.info("Running gRPC ModelServer at %s:%d ...", flags.host, flags.port)
-    face = RestFace(
+    face = RestServer(
         handlers,
         threads=flags.rest_api_num_threads,
         timeout_ms=flags.rest_api_timeout_in_ms,

@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from export import data, network, training
+from export.digits.data import sources as data
+from export.digits.training import network
+from export.digits.training import recipes as training
 from export.figures.svg import save
 
 _BLUE, _RED, _GREEN, _GREY = "#2563eb", "#dc2626", "#16a34a", "#9ca3af"

@@ -31,12 +31,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from client import AsyncDigitClient, CallContext, DigitClient
-from client.exchange import Exchange, Prediction
-from client.grpc_wire import GrpcWire
-from client.images import prepare
 from deploy.runner import Server, serve
 from tests.bench.paired import ROUNDS, Row, Work, added_latency, milliseconds, tell, throughput
+from tfserving_client import AsyncDigitClient, CallContext, DigitClient
+from tfserving_client.call.exchange import Exchange, Prediction
+from tfserving_client.digits.images import prepare
+from tfserving_client.grpc.wire import GrpcWire
 
 CALLERS = 32
 EACH = 960  # images that they ask for in one go
@@ -48,14 +48,14 @@ body = __import__('base64').b64decode({body!r})
 with grpc.insecure_channel({address!r}) as channel:
     channel.unary_unary('/tensorflow.serving.PredictionService/Predict')(body)"""
 )
-FIRST_CALL = """from client import DigitClient; import numpy
+FIRST_CALL = """from tfserving_client import DigitClient; import numpy
 with DigitClient({url!r}) as digits: digits.classify(numpy.zeros((28, 28), numpy.uint8))"""
-CONSTRUCTION = "from client import DigitClient; DigitClient('{url}')"
+CONSTRUCTION = "from tfserving_client import DigitClient; DigitClient('{url}')"
 # The most memory that this process ever used, in MB. (getrusage would tell its parent's, too.)
 PEAK = "next(int(row.split()[1]) for row in open('/proc/self/status') if row[:5] == 'VmHWM') / 1024"
 MILLION = f"""
 import numpy
-from client import DigitClient
+from tfserving_client import DigitClient
 digits = numpy.random.default_rng(0).integers(0, 256, (1000, 28, 28), numpy.uint8)
 images = (digits[i % 1000] for i in range(1_000_000))
 with DigitClient('{{url}}') as client:
@@ -159,7 +159,7 @@ def _classify(digits: DigitClient, images: NDArray[np.uint8]) -> int:
 
 def _exchange(server: Server, images: NDArray[np.uint8]) -> Exchange[Prediction]:
     context = CallContext(server.grpc_url, "mnist", signature="serving_default")
-    return GrpcWire().predict(context, prepare(images))
+    return GrpcWire().predict(context, prepare(images).inputs)
 
 
 def _bare_channel(server: Server, images: NDArray[np.uint8]) -> Work:

@@ -19,12 +19,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from export import data
-from export.preprocessing import normalise_files
-from export.repository import Repository
-from export.serving_path import ServedModel
+from export.digits.data import sources as data
+from export.digits.graph.preprocessing import normalise_files
+from export.publication.repository import Repository
+from export.publication.serving_path import ServedModel
 from tests.conftest import real_mnist
-from tests.export.redrawn import REDRAWINGS, redraw
+from tests.export.digits.graph.redrawn import REDRAWINGS, redraw
 
 SHEET = Path("build/encoded.png")
 MOST_MS = 50.0

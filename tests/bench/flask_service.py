@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from flask import Flask, jsonify, request
 
-from export import network
+from export.digits.training import network
 
 model = network.build()
 app = Flask(__name__)

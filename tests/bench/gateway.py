@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from client import DigitClient
 from deploy.runner import serve
 from tests.bench.paired import Row, tell, throughput
 from tests.deploy.gateway import running
+from tfserving_client import DigitClient
 
 LIMIT = 0.75
 

@@ -20,11 +20,11 @@ import requests
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from client import CallContext, DigitClient
-from client.grpc_wire import GrpcWire
-from client.images import prepare
 from deploy.runner import START_TIMEOUT, Server, free_ports, serve
 from tests.bench.paired import Row, Work, added_latency, tell, throughput
+from tfserving_client import CallContext, DigitClient
+from tfserving_client.digits.images import prepare
+from tfserving_client.grpc.wire import GrpcWire
 
 MODEL = Path("models/mnist")
 STARTS = 5
@@ -71,7 +71,7 @@ def _seconds_to_start() -> float:
 def _bare_call(server: Server, images: NDArray[np.uint8]) -> Iterator[Callable[[], object]]:
     """Bytes made before, and an answer that is not looked at."""
     context = CallContext(server.grpc_url, "mnist", signature="serving_default")
-    exchange = GrpcWire().predict(context, prepare(images))
+    exchange = GrpcWire().predict(context, prepare(images).inputs)
     with grpc.insecure_channel(server.grpc_url.removeprefix("grpc://")) as channel:
         call = channel.unary_unary(exchange.method)
         yield lambda: call(exchange.body, timeout=DEADLINE)

@@ -31,8 +31,8 @@ from tensorflow_serving.apis import (
     model_service_pb2_grpc,
 )
 
-from client import DigitClient, Policy
 from deploy.runner import serve
+from tfserving_client import DigitClient, Policy
 
 MODEL = Path("models/mnist")
 NAMES = [f"mnist-{number}" for number in range(10)]

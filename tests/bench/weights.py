@@ -21,9 +21,11 @@ import numpy as np
 import tensorflow as tf
 
 from deploy.local.errors import ServingError
-from deploy.local.servable import load
-from export import data, network, signatures
-from export.serving_path import ServedModel
+from deploy.local.models.servable import load
+from export.digits.data import sources as data
+from export.digits.graph import signatures
+from export.digits.training import network
+from export.publication.serving_path import ServedModel
 
 LOADS, CALLS = 30, 2_000
 DATA = "variables/variables.data-00000-of-00001"

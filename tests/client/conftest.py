@@ -18,19 +18,32 @@ from typing import Any, Self, TypeVar
 import grpc
 import numpy as np
 import pytest
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
-from client import AsyncDigitClient, Classification, DigitClient, Metadata, VersionStatus
+from tests.client.memory import Clock
+from tfserving_client import (
+    AsyncDigitClient,
+    AsyncServingClient,
+    Classification,
+    DigitClient,
+    Metadata,
+    ServingClient,
+    VersionStatus,
+)
 
 Result = TypeVar("Result")
 PACKED_IS_MISSING = b'{"error": "Serving signature name: \\"packed\\" not found in signature def"}'
 
 
-class Awaited:
-    """An `AsyncDigitClient` on an event loop of its own, called as if it were a `DigitClient`."""
+# Modules that look at the time.
+_DECIDING = ["call.caller", "call.coalescing", "call.endpoints", "digits.verbs", "serving.verbs"]
 
-    def __init__(self, url: str, **arguments: Any) -> None:
-        self.client = AsyncDigitClient(url, **arguments)
+
+class Awaited:
+    """A client of coroutines on an event loop of its own, called as if it were one of threads."""
+
+    def __init__(self, url: str, *, kind: Any = AsyncDigitClient, **arguments: Any) -> None:
+        self.client: AsyncDigitClient = kind(url, **arguments)
         self._stop = asyncio.Event()
         started = threading.Event()
 
@@ -75,6 +88,7 @@ class Awaited:
 
 Digits = DigitClient | Awaited
 Shell = Callable[..., Digits]
+Serving = Callable[..., ServingClient | Awaited]
 Start = Callable[..., contextlib.AbstractContextManager[Any]]
 
 
@@ -82,6 +96,18 @@ Start = Callable[..., contextlib.AbstractContextManager[Any]]
 def shell(request: pytest.FixtureRequest) -> Shell:
     """Makes a client of either kind."""
     return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=["threads", "asyncio"])
+def serving(request: pytest.FixtureRequest) -> Serving:
+    """Makes a client of either kind, for any model."""
+
+    def make(url: str, model: str = "mnist", **arguments: Any) -> ServingClient | Awaited:
+        if request.param == "threads":
+            return ServingClient(url, model=model, **arguments)
+        return Awaited(url, kind=AsyncServingClient, model=model, **arguments)
+
+    return make
 
 
 @pytest.fixture(params=["grpc", "http"])
@@ -100,6 +126,14 @@ def server(start: Start) -> Iterator[Server]:
     """A scripted server of either protocol."""
     with start() as scripted:
         yield scripted
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    for module in _DECIDING:
+        monkeypatch.setattr(f"tfserving_client.{module}.time", made)
+    return made
 
 
 class ScriptedGrpc:
@@ -135,6 +169,13 @@ class ScriptedGrpc:
             return grpc_prediction(bytes(byte % 10 for byte in tensor.tensor_content[::784]))
 
         self.behaviour = look
+
+
+def grpc_status(state: int, error: str = "") -> bytes:
+    """An answer about version 5."""
+    response = get_model_status_pb2.GetModelStatusResponse()
+    response.model_version_status.add(version=5, state=state).status.error_message = error
+    return bytes(response.SerializeToString())
 
 
 def grpc_prediction(digits: bytes) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[2] / "client"
 _NO_INDEX = ("from versions: none", "connection broken by")  # what pip says without a network
 
 
@@ -41,9 +41,9 @@ def shared(factory: pytest.TempPathFactory) -> Path:
 
 @functools.cache
 def wheel(folder: Path) -> Path:
-    """Build the wheel, once for each folder."""
+    """Build the wheel of `client/`, once for each folder."""
     build = [sys.executable, "-m", "hatchling", "build", "--target=wheel", f"--directory={folder}"]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(build, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (built,) = folder.glob("*.whl")
     return built
@@ -60,7 +60,7 @@ def environment(folder: Path) -> Path:
     (site,) = home.glob("lib/python3.*/site-packages")
     done = pip(folder, "--python", home, "install", "--no-deps", "--no-index", wheel(folder))
     assert done.returncode == 0, done.stderr
-    (metadata,) = site.glob("digits_serving-*.dist-info")
+    (metadata,) = site.glob("tfserving_client-*.dist-info")
     wanted: list[Distribution] = [Distribution.at(metadata)]
     linked: set[str] = set()
     while wanted:

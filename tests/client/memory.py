@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from client import AsyncDigitClient, CallError, DigitClient, State, VersionStatus, messages
-from client.exchange import Answer, AsyncTransport, Exchange, Prediction, Transport
-from client.steps import Hedge, Send, Step, Wait
-from client.target import Target
+from tfserving_client import AsyncDigitClient, CallError, DigitClient, State, VersionStatus
+from tfserving_client.call.exchange import Answer, AsyncTransport, Exchange, Prediction, Transport
+from tfserving_client.call.steps import Hedge, Send, Step, Wait
+from tfserving_client.call.target import Target
+from tfserving_client.grpc import messages
 
 
 class Clock:
@@ -24,14 +25,6 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    for module in ("verbs", "calling", "endpoints", "coalescing"):
-        monkeypatch.setattr(f"client.{module}.time", made)
-    return made
 
 
 def picture(number: int) -> NDArray[np.uint8]:
@@ -192,3 +185,13 @@ class AsyncInMemory(AsyncDigitClient):
 
     def _connect(self, target: Target) -> AsyncTransport:
         return self.transports[self._targets.index(target)]
+
+
+IMAGE = picture(5)
+
+
+def fails_to(digits: Fake, kind: type[CallError], **arguments: Any) -> CallError:
+    """The error that classifying ends in."""
+    with pytest.raises(kind) as failure:
+        digits.classify(IMAGE, **arguments)
+    return failure.value

@@ -15,7 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 MODEL, VERSION, DIGIT = "mnist", 42, 7
-WATCHED = ("PIL", "client.messages", "google.protobuf", "grpc", "h11", "tensorflow", "urllib3")
+WATCHED = (
+    "PIL",
+    "tfserving_client.grpc.messages",
+    "google.protobuf",
+    "grpc",
+    "h11",
+    "tensorflow",
+    "urllib3",
+)
 
 
 def varint(number: int) -> bytes:
@@ -131,7 +139,7 @@ def check(answer: Any, version: int | None, images: int) -> None:
 
 
 def use(url: str, images: Any, version: int | None) -> None:
-    from client import AsyncDigitClient, DigitClient, NotFound
+    from tfserving_client import AsyncDigitClient, DigitClient, NotFound
 
     with DigitClient(url, model=MODEL) as digits:
         check(digits.classify(images), version, len(images))
@@ -173,7 +181,7 @@ def main(protocol: str) -> None:
 def nothing_in_the_default_pool() -> None:
     from google.protobuf import descriptor_pool
 
-    from client import messages
+    from tfserving_client.grpc import messages
 
     pool = descriptor_pool.Default()
     file = messages.PredictRequest.DESCRIPTOR.file

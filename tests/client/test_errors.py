@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-import client
-from client import errors
-from client.errors import CallContext, CallError, DigitsError
+import tfserving_client
+from tfserving_client import errors
+from tfserving_client.errors import CallContext, CallError, DigitsError
 
 
 def _subclasses(base: type[DigitsError]) -> list[type[DigitsError]]:
@@ -26,7 +26,7 @@ def test_the_printed_tree_is_the_tree() -> None:
 
 
 def test_every_error_is_public() -> None:
-    assert {kind.__name__ for kind in _subclasses(DigitsError)} <= set(client.__all__)
+    assert {kind.__name__ for kind in _subclasses(DigitsError)} <= set(tfserving_client.__all__)
 
 
 @pytest.mark.parametrize("kind", [CallError, *CallError.__subclasses__()])
@@ -62,8 +62,8 @@ def test_only_what_may_pass_by_itself_is_transient() -> None:
 
 
 def test_public_names_are_sorted_and_exist() -> None:
-    assert client.__all__ == sorted(client.__all__)
-    assert all(hasattr(client, name) for name in client.__all__)
+    assert tfserving_client.__all__ == sorted(tfserving_client.__all__)
+    assert all(hasattr(tfserving_client, name) for name in tfserving_client.__all__)
 
 
 def test_those_that_are_os_errors_have_no_number_of_the_systems() -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import asyncio, os, signal, sys, time
 import numpy as np
-from client import AsyncDigitClient, DigitClient, Policy, Unreachable
+from tfserving_client import AsyncDigitClient, DigitClient, Policy, Unreachable
 
 url, kind, before = sys.argv[1:]
 image = np.full((28, 28), 5, np.uint8)
@@ -77,7 +77,7 @@ def test_a_client_made_before_a_fork_works_in_both_or_says_why_not(
     server.see()
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", SCRIPT, server.url, kind, before],
-        env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": supported, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": supported},
         capture_output=True,
         text=True,
         timeout=60,

@@ -28,13 +28,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image, UnidentifiedImageError
 
-from client import InvalidInput, Policy, Tls, messages
-from client.exchange import Exchange, Prediction
-from client.http11 import Conversation
-from client.images import MAX_FILE_BYTES
-from client.target import Target, parse
-from client.verbs import Verbs
 from tests.client.memory import InMemory
+from tfserving_client import InvalidInput, Policy, Tls
+from tfserving_client.call.exchange import Exchange, Prediction
+from tfserving_client.call.target import Target, parse
+from tfserving_client.digits.images import MAX_FILE_BYTES
+from tfserving_client.digits.verbs import DigitVerbs
+from tfserving_client.grpc import messages
+from tfserving_client.rest.http11 import Conversation
 
 SEEDS = st.integers(0, 2**32 - 1)
 KNOWN = [(28, 28), (1, 28, 28), (2, 28, 28), (2, 28, 28, 1), (1, 784), (3, 784)]
@@ -584,11 +585,11 @@ def test_what_a_client_and_a_policy_are_made_of(seed: int) -> None:
         )
         value = _headers(chance) if name == "headers" else chance.choice([*JUNK, _number(chance)])
         try:
-            made = Verbs("http://a", **{name: value})
+            made = DigitVerbs("http://a", **{name: value})
         except InvalidInput as refusal:
             _check_words(refusal)
             return True
-        request = Conversation(plain).request("GET", "/", made._calling._headers, b"")
+        request = Conversation(plain).request("GET", "/", made._caller._headers, b"")
         assert request.startswith(b"GET / HTTP/1.1\r\nHost: a:8501\r\n")
         assert _is_name(made.model)
         assert seconds(made.timeout)

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.installing import ROOT, environment, fetch, pip, run, shared, wheel
+import tfserving_client
+from tests.client.installing import PROJECT, environment, fetch, pip, run, shared, wheel
 
 _SCRIPT = Path(__file__).with_name("round_trip.py")
 _PROTOCOLS = ("grpc", "rest")
-_IMPORTED = {"grpc": ["client.messages", "google.protobuf", "grpc"], "rest": ["h11"]}
+_IMPORTED = {
+    "grpc": ["tfserving_client.grpc.messages", "google.protobuf", "grpc"],
+    "rest": ["h11"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +46,14 @@ def test_the_wheel_holds_the_client_its_types_and_no_tests(folder: Path) -> None
         names = set(archive.namelist())
         (metadata,) = (name for name in names if name.endswith("/METADATA"))
         fields = Parser().parsestr(archive.read(metadata).decode())
-    sources = {f"client/{path.name}" for path in (ROOT / "client").glob("*.py")}
-    assert sources | {"client/py.typed"} <= names
+    package = PROJECT / "tfserving_client"
+    sources = {str(path.relative_to(PROJECT)) for path in package.rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == sources
+    assert {"tfserving_client/py.typed", f"{metadata.partition('/')[0]}/licenses/LICENSE"} <= names
     assert {name.partition("/")[0] for name in names} == {
-        "client", "deploy", "export", metadata.partition("/")[0],
+        "tfserving_client", metadata.partition("/")[0],
     }  # fmt: skip
-    assert not [name for name in names if name.startswith("deploy/secrets")]
+    assert fields["Version"] == tfserving_client.__version__
     bare = [need for need in fields.get_all("Requires-Dist", []) if "extra ==" not in need]
     assert sorted(need.partition(">")[0] for need in bare) == [
         "grpcio", "h11", "numpy", "protobuf",
@@ -59,8 +65,8 @@ def test_its_dependencies_are_all_it_needs(folder: Path, python: Path) -> None:
     assert done.returncode == 0, done.stdout
     code = """
 import importlib.util
-import client, sys
-assert client.__file__.startswith(sys.prefix), client.__file__
+import sys, tfserving_client
+assert tfserving_client.__file__.startswith(sys.prefix), tfserving_client.__file__
 for name in ("PIL", "aiohttp", "keras", "requests", "tensorflow", "tests", "urllib3"):
     assert importlib.util.find_spec(name) is None, name
 """
@@ -71,7 +77,7 @@ for name in ("PIL", "aiohttp", "keras", "requests", "tensorflow", "tests", "urll
 def test_importing_it_costs_neither_protocol_nor_asyncio(folder: Path, python: Path) -> None:
     code = """
 import json, sys
-import client
+import tfserving_client as client
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 for name in client.__all__:
     getattr(client, name)
@@ -91,14 +97,16 @@ def test_it_classifies_and_imports_only_the_protocol_that_is_used(
 
 
 def test_its_command_explains_itself(folder: Path, python: Path) -> None:
-    done = run(python, "-W", "error", "-m", "client", "--help", cwd=folder)
+    done = run(python, "-W", "error", "-m", "tfserving_client", "--help", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert "classify" in done.stdout
 
 
 _OURS = """
 import numpy as np
-from client import CallContext, grpc_wire, images, messages
+from tfserving_client import CallContext
+from tfserving_client.digits import images
+from tfserving_client.grpc import messages, wire
 """
 _TENSORFLOWS = """
 import tensorflow as tf
@@ -106,8 +114,8 @@ from tensorflow_serving.apis import predict_pb2
 """
 _BOTH = """
 pixels = np.arange(784, dtype=np.uint8).reshape(28, 28)
-wire = grpc_wire.GrpcWire()
-ours = wire.predict(CallContext("", "mnist", version=7), images.prepare(pixels)).body
+context = CallContext("", "mnist", version=7, signature="serving_default")
+ours = wire.GrpcWire().predict(context, images.prepare(pixels).inputs).body
 
 theirs = predict_pb2.PredictRequest()
 theirs.model_spec.name = "mnist"
@@ -165,7 +173,7 @@ def test_it_works_on_python(folder: Path, python: Path, script: Path, minor: str
         done = run(python, "-W", "error", script, protocol, cwd=folder, **environment)
         assert (done.returncode, done.stderr) == (0, ""), protocol
         assert json.loads(done.stdout) == _IMPORTED[protocol]
-    done = run(python, "-W", "error", "-m", "client", "--help", cwd=folder, **environment)
+    done = run(python, "-W", "error", "-m", "tfserving_client", "--help", cwd=folder, **environment)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -35,7 +35,6 @@ def seven(grpc_server: ScriptedGrpc, monkeypatch: pytest.MonkeyPatch) -> Scripte
     """A server to which every picture shows a seven."""
     grpc_server.say(grpc_prediction(b"\7"))
     monkeypatch.setenv("DIGITS_URL", grpc_server.url)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return grpc_server
 
 

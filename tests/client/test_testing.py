@@ -5,8 +5,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from client import NotFound, Overloaded, Rejected, State, Unreachable
-from client.testing import FakeServer
+from tfserving_client import NotFound, Overloaded, Rejected, State, Unreachable
+from tfserving_client.testing import FakeServer
 
 IMAGES = np.zeros((2, 28, 28), np.uint8)
 

@@ -13,18 +13,23 @@ from pathlib import Path
 
 import pytest
 
-import client
-from tests.client.installing import ROOT, environment, run, shared
+import tfserving_client
+from tests.client.installing import environment, run, shared
 
-_CALLER = ROOT / "tests/typing/caller.py"
+_CALLER = Path(__file__).with_name("caller.py")
 
 # Every line that says so is wrong, and no other.
 _MISTAKEN = """
 import numpy as np
-from client import AsyncDigitClient, DigitClient, Metadata, NotFound, Policy, State, Tls
-from client.testing import FakeServer
+from tfserving_client import AsyncDigitClient, DigitClient, Metadata, NotFound, Policy, State, Tls
+from tfserving_client import AsyncServingClient, ServingClient
+from tfserving_client.testing import FakeServer
 
 images = np.zeros((2, 28, 28), np.uint8)
+
+ServingClient("grpc://a")  # wrong
+ServingClient("grpc://a", model="price", coalesce=True)  # wrong
+AsyncServingClient("grpc://a", "price")  # wrong
 
 def synchronous(digits: DigitClient, metadata: Metadata) -> None:
     DigitClient(8500)  # wrong
@@ -133,10 +138,10 @@ def test_the_caller_uses_every_public_name() -> None:
     imported = {
         alias.name
         for node in ast.walk(ast.parse(_CALLER.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.module == "client"
+        if isinstance(node, ast.ImportFrom) and node.module == "tfserving_client"
         for alias in node.names
     }
-    assert imported == set(client.__all__)
+    assert imported == set(tfserving_client.__all__)
 
 
 def test_right_uses_are_accepted(errors: Errors) -> None:

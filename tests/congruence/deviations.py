@@ -13,7 +13,7 @@ import pytest
 from tests.congruence.servers import IS_LOCAL
 
 DEVIATIONS = {
-    "more-tensors/message-cut-within-a-character": "a text over gRPC that is not UTF-8",
+    "more-tensors/message-cut-within-a-character": "what is not UTF-8 becomes U+FFFD over gRPC",
 }
 
 

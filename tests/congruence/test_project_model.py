@@ -21,7 +21,7 @@ from tensorflow_serving.apis import (
 )
 
 from deploy.runner import Server
-from export.signatures import example, inputs_for
+from export.digits.graph.signatures import example, inputs_for
 from tests.conftest import Version
 
 COUNT = 5

@@ -20,9 +20,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from client import Tls
-from deploy import certificates, keys, secret_files
+from deploy.operate.access import certificates, keys, secret_files
 from deploy.runner import free_ports
+from tfserving_client import Tls
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 180.0  # seconds for what takes one or two

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client import AccessDenied, CallError, DigitClient, Policy, Tls, Unreachable
-from deploy import certificates, keys
+from deploy.operate.access import certificates, keys
 from deploy.runner import free_ports
 from tests.conftest import Version
 from tests.deploy.conftest import ROOT
 from tests.deploy.gateway import secrets_in, until
+from tfserving_client import AccessDenied, CallError, DigitClient, Policy, Tls, Unreachable
 
 GPU = ["-f", "deploy/docker-compose.yml"]
 CPU = [*GPU, "-f", "deploy/docker-compose.cpu.yml"]

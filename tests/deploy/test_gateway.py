@@ -23,7 +23,14 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from client import (
+from deploy.exporter.access_log import AccessLog
+from deploy.exporter.models import Models
+from deploy.operate.access import certificates, keys, secret_files
+from deploy.runner import free_ports, serve
+from tests.conftest import Version
+from tests.deploy.gateway import DEADLINE, Answer, Gateway, hosts, running, secrets_in, until
+from tests.deploy.recorder import Recorder, recording
+from tfserving_client import (
     AccessDenied,
     AsyncDigitClient,
     Classification,
@@ -32,13 +39,6 @@ from client import (
     Policy,
     Tls,
 )
-from deploy import certificates, keys, secret_files
-from deploy.exporter.access_log import AccessLog
-from deploy.exporter.models import Models
-from deploy.runner import free_ports, serve
-from tests.conftest import Version
-from tests.deploy.gateway import DEADLINE, Answer, Gateway, hosts, running, secrets_in, until
-from tests.deploy.recorder import Recorder, recording
 
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 PREDICT = "/tensorflow.serving.PredictionService/Predict"

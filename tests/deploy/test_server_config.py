@@ -9,13 +9,14 @@ import numpy as np
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from client import DigitClient
-from deploy.local import batch_limits, text_files
+from deploy.local import text_files
+from deploy.local.batching import limits as batch_limits
 from deploy.local.flags import Flags, parse
 from deploy.runner import serve
-from export.warmup import BATCH_SIZES
+from export.publication.warmup import BATCH_SIZES
 from tests.conftest import Version
 from tests.deploy.conftest import ROOT
+from tfserving_client import DigitClient
 
 CONFIG = ROOT / "deploy" / "server"
 

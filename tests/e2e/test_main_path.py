@@ -16,9 +16,9 @@ import urllib3
 from numpy.typing import NDArray
 from PIL import Image
 
-from client import DigitClient, NotFound, Rejected, State
 from deploy.runner import Server
 from tests.conftest import Version
+from tfserving_client import DigitClient, NotFound, Rejected, State
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_broken_picture_is_refused_by_the_graph_with_its_place(digits: DigitCl
 def test_the_command_line(server: Server, golden: dict[str, NDArray[Any]], tmp_path: Path) -> None:
     path = tmp_path / "digit.png"
     path.write_bytes(bytes(golden["files"][30]))
-    command = [sys.executable, "-m", "client", "classify", str(path), "--json"]
+    command = [sys.executable, "-m", "tfserving_client", "classify", str(path), "--json"]
     done = subprocess.run(
         [*command, f"--url={server.grpc_url}"], capture_output=True, text=True, check=True
     )

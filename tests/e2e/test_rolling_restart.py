@@ -18,8 +18,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from client import AsyncDigitClient, DigitClient, Policy, endpoints, messages
 from deploy.runner import free_ports
+from tfserving_client import AsyncDigitClient, DigitClient, Policy
+from tfserving_client.call import endpoints
+from tfserving_client.grpc import messages
 
 CALLERS = 8
 IMAGE = np.zeros((28, 28), np.uint8)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import data
+from export.digits.data import sources as data
 
 
 @pytest.fixture(scope="session")

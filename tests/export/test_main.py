@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from export.__main__ import main
-from export.serving_path import ServedModel
+from export.publication.serving_path import ServedModel
 
 
 @pytest.fixture(autouse=True)
@@ -227,7 +227,7 @@ def test_an_interruption_that_a_library_swallows_still_counts(
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("export.warmup.write", swallow)
+    monkeypatch.setattr("export.publication.warmup.write", swallow)
     assert main(_arguments(tmp_path / "models", small_npz)) == 130
     assert capsys.readouterr().err.endswith("interrupted; nothing was published\n")
     assert not (tmp_path / "models").exists()

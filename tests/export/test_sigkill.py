@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import manifest
-from export.repository import Repository
-from export.serving_path import ServedModel
+from export.publication import manifest
+from export.publication.repository import Repository
+from export.publication.serving_path import ServedModel
 from export.verify import main as verify
 from tests.conftest import Version
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from export.repository import Repository
+from export.publication.repository import Repository
 from export.verify import main
 from tests.conftest import Version
 

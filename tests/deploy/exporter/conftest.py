@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from client import Policy
 from deploy.exporter import certificate, replicas
 from deploy.exporter.models import Models
+from tfserving_client import Policy
 
 CONFIG = """
 model_config_list {

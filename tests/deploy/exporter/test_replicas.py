@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from client import Policy
 from deploy.exporter import replicas
 from deploy.exporter.models import Models
 from deploy.exporter.replicas import Replicas
+from tfserving_client import Policy
 
 MISSING = (404, {"error": "Could not find any versions of model mnist"})
 

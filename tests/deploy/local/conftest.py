@@ -117,14 +117,25 @@ def _wait() -> dict[str, Any]:
     return {"serving_default": _signature({"path": path}, {"done": tf.greater_equal(rounds, 0)})}
 
 
+def _quotes() -> dict[str, Any]:
+    """Fails in words that quote what was given: text that is no number, files that are missing."""
+    text = v1.placeholder(tf.string, [None], name="text")
+    path = v1.placeholder(tf.string, [], name="path")
+    return {
+        "serving_default": _signature({"text": text}, {"y": tf.strings.to_number(text)}),
+        "file": _signature({"path": path}, {"content": tf.io.read_file(path)}),
+    }
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of base paths: line (versions 1, 2, 3), shapes (1), wait (1)."""
+    """A folder of base paths: line (versions 1, 2, 3), shapes (1), wait (1), quotes (1)."""
     root = tmp_path_factory.mktemp("models")
     for version in (1, 2, 3):
         _save(root / "line" / str(version), _line(version + 1))
     _save(root / "shapes" / "1", _shapes)
     _save(root / "wait" / "1", _wait)
+    _save(root / "quotes" / "1", _quotes)
     return root
 
 
@@ -170,7 +181,8 @@ class Server:
         with contextlib.closing(connection):
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
-            return answer.status, answer.getheader("Content-Type"), answer.read().decode()
+            text = answer.read().decode(errors="surrogateescape")
+            return answer.status, answer.getheader("Content-Type"), text
 
     def predict(self, name: str, **inputs: Any) -> predict_pb2.PredictResponse:
         request = predict_pb2.PredictRequest()

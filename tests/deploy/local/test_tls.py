@@ -10,8 +10,9 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
-from deploy.local import grpc_face, text_files
+from deploy.local import text_files
 from deploy.local.errors import ServingError
+from deploy.local.grpc import server as grpc_server
 from tests.deploy.local.conftest import DEADLINE
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -97,7 +98,7 @@ def test_unusable_files(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "ssl.config"
     path.write_text(content)
     with pytest.raises(ServingError) as caught:
-        grpc_face.credentials(path)
+        grpc_server.credentials(path)
     assert str(caught.value) == message.format(path=path)
 
 

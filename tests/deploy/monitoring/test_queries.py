@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client import CallError, DigitClient, Policy
 from deploy.runner import Server, free_ports, serve
 from tests.conftest import Version
 from tests.deploy.gateway import Gateway, running
@@ -31,6 +30,7 @@ from tests.deploy.monitoring.prometheus import (
     quick,
     until,
 )
+from tfserving_client import CallError, DigitClient, Policy
 
 CONFIG = ROOT / "deploy" / "server"
 # What Grafana puts in; its interval is four times the scrapes'.

@@ -1,0 +1,88 @@
+"""One request and its answer, free of I/O: what a protocol makes and a transport carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from numpy.typing import NDArray
+
+from tfserving_client.errors import CallContext
+from tfserving_client.results import Metadata, VersionStatus
+
+Answer = TypeVar("Answer")
+
+# alias → an array, or strings. So far float32 and uint8, which is what the digits' signatures take.
+Inputs = Mapping[str, NDArray[Any] | list[bytes]]
+
+# In the text of UNAVAILABLE, or 503: the server is there, and too busy.
+FULL_QUEUE = "The batch scheduling queue to which this request was submitted is full"
+
+
+class Exchange(NamedTuple, Generic[Answer]):
+    """A request as bytes, and how to read the bytes that come back.
+
+    Attributes:
+        context: what this asks of whom, for error messages.
+        method: a gRPC method's full path, or an HTTP verb and path.
+        body: the request.
+        decode: the answer's bytes → the answer. Raises `BadResponse`.
+    """
+
+    context: CallContext
+    method: str
+    body: bytes
+    decode: Callable[[bytes], Answer]
+
+
+class Prediction(NamedTuple):
+    """A model's raw answer.
+
+    Attributes:
+        outputs: arrays by alias; over REST an only output comes without its name, as "".
+        version: the one that answered, if the server tells.
+    """
+
+    outputs: Mapping[str, NDArray[Any]]
+    version: int | None
+
+
+class Wire(Protocol):
+    """How the three calls look on one protocol."""
+
+    def predict(self, context: CallContext, inputs: Inputs) -> Exchange[Prediction]:
+        """Run the signature that the context names."""
+
+    def status(self, context: CallContext) -> Exchange[tuple[VersionStatus, ...]]:
+        """State of every version the server has seen, newest first."""
+
+    def metadata(self, context: CallContext) -> Exchange[Metadata]:
+        """Signatures of a loaded version."""
+
+
+class Transport(Protocol):
+    """Carries exchanges to one server. With `AsyncTransport` the one seam for I/O."""
+
+    def send(
+        self, exchange: Exchange[Answer], timeout: float, headers: Mapping[str, str]
+    ) -> Answer:
+        """Send the request, wait at most `timeout` seconds, read the answer.
+
+        Raises:
+            CallError: whatever went wrong, as the right subclass.
+        """
+
+    def close(self) -> None:
+        """Let go of every connection."""
+
+
+class AsyncTransport(Protocol):
+    """The same with coroutines."""
+
+    async def send(
+        self, exchange: Exchange[Answer], timeout: float, headers: Mapping[str, str]
+    ) -> Answer:
+        """See `Transport.send`."""
+
+    async def close(self) -> None:
+        """See `Transport.close`."""

@@ -1,0 +1,1 @@
+"""The command line: `python -m tfserving_client`, or `tfserving-client`."""

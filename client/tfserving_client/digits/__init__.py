@@ -1,0 +1,1 @@
+"""Clients of models that read handwritten digits: pictures in, digits out."""

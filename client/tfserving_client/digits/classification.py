@@ -1,0 +1,100 @@
+"""Which digit is on each image: from a model's raw outputs to a `Classification`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfserving_client.call.exchange import Prediction
+from tfserving_client.errors import BadResponse, CallContext
+
+# Of the probabilities. `predict_images` keeps the names of TensorFlow Serving's own example; of its
+# one output REST does not tell the name.
+_ALIASES = ("probabilities", "scores", "")
+_ROUNDING = 1e-3  # how far past 0..1 a probability may lie
+_ONE = int(np.float32(1).view(np.uint32))
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The model's answer for n images, in the order they were given.
+
+    Attributes:
+        digits: int64 (n,), the most probable digit of each image.
+        probabilities: float32 (n, 10), each row sums to 1.
+        version: the model version that answered; over REST the server does not tell, so there it
+            is the version that was asked for, or None.
+    """
+
+    digits: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    version: int | None
+
+    def __len__(self) -> int:
+        """The number of images n."""
+        return len(self.digits)
+
+
+def classification(context: CallContext, prediction: Prediction, n: int) -> Classification:
+    """The answer for n images.
+
+    Raises:
+        BadResponse: the outputs are not n rows of ten probabilities, and n digits if any.
+    """
+    outputs = prediction.outputs
+    probabilities = next((outputs[alias] for alias in _ALIASES if alias in outputs), None)
+    if probabilities is None or probabilities.shape != (n, 10):
+        found = {alias: array.shape for alias, array in outputs.items()}
+        raise BadResponse(context, f"outputs {found}; expected probabilities of shape ({n}, 10)")
+    if probabilities.dtype.kind not in "fiu" or not _are_shares(probabilities):
+        raise BadResponse(context, "probabilities that do not lie in 0..1")
+    digits = outputs.get("digits")
+    if digits is None:
+        digits = probabilities.argmax(axis=1)
+    is_known = digits.dtype == np.uint8 or (digits.dtype.kind in "iu" and digits.min() >= 0)
+    if not is_known or digits.shape != (n,) or digits.max() > 9:
+        raise BadResponse(context, f"digits that are not {n} integers in 0..9")
+    return Classification(
+        digits.astype(np.int64, copy=False),
+        probabilities.astype(np.float32, copy=False),
+        prediction.version,
+    )
+
+
+def split(answer: Classification, sizes: Sequence[int]) -> list[Classification]:
+    """One answer for `sum(sizes)` images → one for each size."""
+    parts, start = [], 0
+    for size in sizes:
+        rows = slice(start, start + size)
+        parts.append(
+            Classification(answer.digits[rows], answer.probabilities[rows], answer.version)
+        )
+        start += size
+    return parts
+
+
+def join(answers: Sequence[Classification]) -> Classification:
+    """The reverse; the version is that of the last."""
+    if len(answers) == 1:
+        return answers[0]
+    return Classification(
+        np.concatenate([answer.digits for answer in answers]),
+        np.concatenate([answer.probabilities for answer in answers]),
+        answers[-1].version,
+    )
+
+
+def _are_shares(values: NDArray[Any]) -> bool:
+    # As integers, the bits of the floats from 0 to 1 are ordered, and below those of negative ones
+    # and NaN: mostly one pass tells, where looking for the least and the greatest takes two.
+    if values.dtype == np.float32 and int(values.view(np.uint32).max()) <= _ONE:
+        return True
+    return _all_within(values, -_ROUNDING, 1 + _ROUNDING)
+
+
+def _all_within(values: NDArray[Any], low: float, high: float) -> bool:
+    return bool(values.min() >= low and values.max() <= high)  # NaN is within nothing

@@ -1,0 +1,208 @@
+"""From whatever a caller holds to the one tensor that a signature takes, or a clear refusal.
+
+The server does not check shapes, so everything is checked here, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfserving_client.call.arguments import shown
+from tfserving_client.errors import InvalidInput
+
+# The published graph refuses more (and the gateway before it).
+MAX_FILE_BYTES = 1 << 20
+
+_SHAPES = "(28, 28), (n, 28, 28), (n, 28, 28, 1) or (n, 784)"
+# Modes of PIL images that PNG cannot hold → the nearest that it can.
+_CONVERTED = {
+    "CMYK": "RGB", "HSV": "RGB", "LAB": "RGB", "RGBX": "RGB", "YCbCr": "RGB",
+    "La": "LA", "RGBa": "RGBA",
+}  # fmt: skip
+STARTS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # of a PNG and a JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images ready for one signature.
+
+    Attributes:
+        signature: the signature that takes this kind of input.
+        alias: the name of its one input.
+        values: uint8 (n, 28, 28), float32 (n, 784), or n encoded files.
+    """
+
+    signature: str
+    alias: str
+    values: NDArray[Any] | list[bytes]
+
+    @property
+    def inputs(self) -> dict[str, NDArray[Any] | list[bytes]]:
+        """The signature's inputs by alias."""
+        return {self.alias: self.values}
+
+    def __len__(self) -> int:
+        """The number of images n."""
+        return len(self.values)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        """A copy of some of the images."""
+        return replace(self, values=self.values[rows].copy())
+
+
+def merged(batches: Sequence[Batch]) -> Batch:
+    """Batches for the same signature as one."""
+    if len(batches) == 1:
+        return batches[0]
+    parts = [batch.values for batch in batches]
+    if isinstance(parts[0], list):
+        return replace(batches[0], values=[data for part in parts for data in part])
+    return replace(batches[0], values=np.concatenate(parts))
+
+
+def packed(batch: Batch) -> Batch | None:
+    """Pixels as raw bytes, for a signature that a model may lack; None if these are no pixels.
+
+    In JSON raw bytes, as base64, are a third of the text that they are as numbers.
+    """
+    if isinstance(batch.values, list) or batch.values.dtype != np.uint8:
+        return None
+    return Batch("packed", "images", [image.tobytes() for image in batch.values])
+
+
+def prepare(images: Any) -> Batch:
+    """Choose the signature by the kind of input, and check the values.
+
+    Args:
+        images: integers in 0..255 (white ink on black, as in MNIST) or floats in 0..1, as an array
+            or nested lists of shape (28, 28), (n, 28, 28), (n, 28, 28, 1) or (n, 784); or PNG or
+            JPEG pictures of any size: a path, the file's bytes, a PIL image, or a list of these.
+
+    Raises:
+        InvalidInput: anything else, an empty batch, NaN, pixels out of range, an unreadable file.
+    """
+    try:
+        return _prepare(images)
+    except InvalidInput:
+        raise
+    except Exception as error:  # a caller's own object, or a broken PIL image, may raise anything
+        raise InvalidInput(
+            f"images, a {type(images).__name__}, cannot be read: {shown(error)}"
+        ) from error
+
+
+def _prepare(images: Any) -> Batch:
+    if isinstance(images, np.ndarray):
+        return _pixels(images)
+    if _is_picture(images):
+        return _encoded([images])
+    if isinstance(images, Sequence) and images and _is_picture(images[0]):
+        return _encoded(images)
+    return _pixels(images)
+
+
+def _pixels(images: Any) -> Batch:
+    try:
+        array = np.asarray(images)
+    except ValueError:
+        raise InvalidInput(f"images differ in shape; expected one array of {_SHAPES}") from None
+    if array.shape == ():
+        raise InvalidInput(f"images are a {type(images).__name__}; expected an array of {_SHAPES}")
+    if isinstance(images, np.ma.MaskedArray) and np.ma.is_masked(images):
+        raise InvalidInput("images have masked pixels; fill them first")
+    if array.size == 0:
+        raise InvalidInput(f"images of shape {array.shape} hold no image; expected {_SHAPES}")
+    rows = array.reshape(-1, 784) if _is_known_shape(array.shape) else None
+    if rows is None:
+        raise InvalidInput(f"images have shape {array.shape}; expected {_SHAPES}")
+    if array.dtype.kind in "ui":
+        if array.dtype != np.uint8:
+            _check_range(rows, 255)
+        pixels = rows.astype(np.uint8, copy=False).reshape(-1, 28, 28)
+        return Batch("serving_default", "images", pixels)
+    if array.dtype.kind == "f":
+        _check_range(rows, 1)
+        return Batch("predict_images", "images", rows.astype(np.float32, copy=False))
+    raise InvalidInput(
+        f"images have dtype {array.dtype}; expected integers in 0..255 or floats in 0..1"
+    )
+
+
+def _is_known_shape(shape: tuple[int, ...]) -> bool:
+    return shape == (28, 28) or shape[1:] in {(28, 28), (28, 28, 1), (784,)}
+
+
+def _check_range(rows: NDArray[Any], highest: int) -> None:
+    low, high = rows.min(), rows.max()  # both are NaN where any pixel is
+    if not (low >= 0 and high <= highest):
+        hint = "; divide by 255 or pass integers" if 1 == highest < high <= 255 else ""
+        raise InvalidInput(f"pixels lie in {low}..{high}; expected 0..{highest}{hint}")
+
+
+def _is_picture(item: Any) -> bool:
+    return isinstance(item, (str, os.PathLike, bytes, bytearray, memoryview)) or _is_pil(item)
+
+
+def _is_pil(item: Any) -> bool:
+    # Pillow is optional: an image of it can only be met where it was imported already.
+    return type(item).__module__.startswith("PIL.") and hasattr(item, "save")
+
+
+def _encoded(items: Sequence[Any]) -> Batch:
+    return Batch("encoded", "image_bytes", [_read(item, i) for i, item in enumerate(items)])
+
+
+def _read(item: Any, index: int) -> bytes:
+    name = f"image {index}"
+    if isinstance(item, (str, os.PathLike)):
+        path = os.fsdecode(item)
+        name = repr(path)
+        data = _read_file(path)
+    elif isinstance(item, (bytes, bytearray, memoryview)):
+        data = bytes(item)
+    elif _is_pil(item):
+        data = _to_png(item, name)
+    else:
+        raise InvalidInput(
+            f"{name} is a {type(item).__name__}; expected a path, bytes or PIL image"
+        )
+    if not data.startswith(STARTS):
+        raise InvalidInput(f"{name} is no PNG or JPEG: it begins with {data[:8]!r}")
+    if len(data) > MAX_FILE_BYTES:
+        raise InvalidInput(
+            f"{name} is larger than {MAX_FILE_BYTES:,} bytes, the most that is taken"
+        )
+    return data
+
+
+def _to_png(image: Any, name: str) -> bytes:
+    if image.mode in _CONVERTED:
+        image = image.convert(_CONVERTED[image.mode])
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, format="PNG")
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{name}, {image!r}, cannot be written as PNG: {error}") from error
+    return buffer.getvalue()
+
+
+def _read_file(name: str) -> bytes:
+    try:
+        path = Path(name)
+        if name and path.exists() and not path.is_file():  # reading a pipe could take for ever
+            raise InvalidInput(f"{name!r} is no file")
+        with open(name, "rb") as file:  # noqa: PTH123 (Path("") would be this folder)
+            return file.read(MAX_FILE_BYTES + 1)
+    except InvalidInput:
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InvalidInput(f"{name!r} cannot be read: {reason}") from error

@@ -1,0 +1,1 @@
+"""TensorFlow Serving's gRPC: `wire` knows the bytes, `transport` carries them."""

@@ -1,0 +1,1 @@
+"""Clients of any model: its status and its metadata."""

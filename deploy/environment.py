@@ -1,0 +1,20 @@
+"""The environments of `make setup`: each holds what one part of the bundle needs."""
+
+from __future__ import annotations
+
+import sys
+
+
+def told(missing: ModuleNotFoundError, made_by: str) -> str:
+    """In a sentence: what is not installed here, and the command that makes an environment with it.
+
+    Raises:
+        ModuleNotFoundError: what is missing is a module of this bundle: a fault of its own.
+    """
+    package = (missing.name or "").partition(".")[0]
+    if package in {"", "deploy"}:
+        raise missing
+    return (
+        f"{package} is not installed in {sys.prefix}; `{made_by}` makes an environment with it in "
+        ".venv: run .venv/bin/python instead"
+    )

@@ -1,0 +1,1 @@
+"""Merging the runs of several callers into one, by TensorFlow Serving's rules."""

@@ -1,0 +1,1 @@
+"""Models and their versions: from folders on disk to what can be run."""

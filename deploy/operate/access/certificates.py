@@ -1,0 +1,241 @@
+"""The gateway's certificate, and the authority of our own that signs it.
+
+Clients trust the authority (`gateway/ca.pem`) once; server certificates come and go under it. Its
+key (`ca.key`) stays outside the folder that the gateway sees.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from deploy.operate.access.secret_files import folder, gateway, locked, replace
+from deploy.operate.errors import InputError, Refused
+
+DAYS = 365
+# Apple's systems refuse what is valid for longer: https://support.apple.com/103769
+MOST_DAYS = 825
+_AUTHORITY_DAYS = 3650
+_SKEW = timedelta(hours=1)  # a client's clock may be behind
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DNS_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The server certificate: the hosts it is for, and when it ends (UTC)."""
+
+    hosts: tuple[str, ...]
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Authority:
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    def signed(self, certificate: x509.Certificate) -> bool:
+        try:
+            certificate.verify_directly_issued_by(self.certificate)
+        except (InvalidSignature, ValueError, TypeError):
+            return False
+        return True
+
+
+def read() -> Certificate | None:
+    """The certificate that the gateway shows; None if it has none of ours or anybody's.
+
+    Raises:
+        Refused: the file is no certificate.
+    """
+    found = _load(gateway() / "server.pem")
+    return None if found is None else Certificate(_hosts(found), found.not_valid_after_utc)
+
+
+def make(hosts: Sequence[str] = (), *, days: int = DAYS, force: bool = False) -> Certificate:
+    """Make a server certificate, and the authority if there is none; the gateway takes it up.
+
+    Args:
+        hosts: names and addresses beside this machine's own; none: those of the last certificate.
+        days: how long it is valid, 1 to 825, counted from an hour ago.
+        force: make a new authority, too, whatever is there; clients have to trust it anew.
+
+    Raises:
+        InputError: a host that is neither name nor address, or too many days.
+        Refused: the certificate there is not ours, or the authority ends before the new one would.
+    """
+    if not 1 <= days <= MOST_DAYS:
+        raise InputError(f"{days} days: expected 1 to {MOST_DAYS}")
+    wanted = [_host(host) for host in hosts]
+    with locked():
+        try:
+            found = _load(gateway() / "server.pem")
+        except Refused:
+            if not force:
+                raise
+            found = None
+        authority = None if force else _authority()
+        if not force and authority is None and (there := _there()):
+            raise Refused(f"{there} was not made here; --force makes a new authority over it")
+        if authority is None:
+            authority = _new_authority()
+        elif found is not None and not authority.signed(found):
+            raise Refused(
+                f"{gateway() / 'server.pem'} was not made here; --force makes a new one over it, "
+                "and a new authority"
+            )
+        if found is not None and not wanted:
+            wanted = [_host(host) for host in _hosts(found)]
+        names = list(dict.fromkeys([*map(_host, _LOCAL), *wanted]))
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _server_certificate(authority, key, names, days)
+        if certificate.not_valid_after_utc > authority.certificate.not_valid_after_utc:
+            raise Refused(
+                f"the authority ends on {authority.certificate.not_valid_after_utc:%Y-%m-%d}, "
+                "before the certificate would; --force makes a new one, to be trusted anew"
+            )
+        # The gateway checks the pair before it takes it up, and looks again at the second rename.
+        replace(gateway() / "server.key", _key_pem(key))
+        replace(gateway() / "server.pem", certificate.public_bytes(Encoding.PEM))
+    return Certificate(_hosts(certificate), certificate.not_valid_after_utc)
+
+
+def _there() -> Path | None:
+    """Something that a new authority or its first certificate would be written over."""
+    files = [folder() / "ca.key", *(gateway() / name for name in ("ca.pem", "server.pem"))]
+    return next((path for path in files if path.exists()), None)
+
+
+def _authority() -> _Authority | None:
+    path, certificate = folder() / "ca.key", _load(gateway() / "ca.pem")
+    if certificate is None or not path.exists():
+        return None
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (TypeError, ValueError):
+        raise Refused(f"{path} is no private key; --force makes a new one") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or (
+        key.public_key() != certificate.public_key()
+    ):
+        return None
+    return _Authority(key, certificate)
+
+
+def _new_authority() -> _Authority:
+    key = ec.generate_private_key(ec.SECP256R1())
+    # With its day in the name, two of them are told apart in a browser's list.
+    name = _name(f"digits-serving authority {datetime.now(UTC):%Y-%m-%d}")
+    certificate = (
+        _builder(name, name, key.public_key(), _AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    replace(folder() / "ca.key", _key_pem(key), mode=0o600)
+    replace(gateway() / "ca.pem", certificate.public_bytes(Encoding.PEM))
+    return _Authority(key, certificate)
+
+
+def _server_certificate(
+    authority: _Authority,
+    key: ec.EllipticCurvePrivateKey,
+    names: Sequence[x509.GeneralName],
+    days: int,
+) -> x509.Certificate:
+    issuer = authority.certificate
+    # What Python 3.13's ssl, Apple's systems and Chromium ask of a server's certificate.
+    return (
+        _builder(_name("digits-serving gateway"), issuer.subject, key.public_key(), days)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()),
+            critical=False,
+        )
+        .sign(authority.key, hashes.SHA256())
+    )
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    begin = datetime.now(UTC) - _SKEW
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _host(name: str) -> x509.GeneralName:
+    text = name.lower()
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        if len(text) > 253 or not _DNS_NAME.fullmatch(text):
+            raise InputError(f"{name!r} is neither a host's name nor its address") from None
+        return x509.DNSName(text)
+
+
+def _hosts(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(str(name.value) for name in names)
+
+
+def _load(path: Path) -> x509.Certificate | None:
+    """The first certificate of a chain; None if there is no file."""
+    if not path.exists():
+        return None
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())[0]
+    except ValueError:
+        raise Refused(f"{path} is no certificate; --force makes a new one") from None
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -1,0 +1,65 @@
+"""Where the keys and certificates lie, and how a file there is replaced.
+
+The folder is closed to other users of this machine. `gateway/` in it is mounted in the gateway's
+container, whose user is another one: files there are readable to all who can reach them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy import FOLDER
+from deploy.operate.errors import Refused
+
+
+def folder() -> Path:
+    """The secrets' folder: DEPLOY_SECRETS, as the compose file reads it, or `deploy/secrets`."""
+    return FOLDER / (os.environ.get("DEPLOY_SECRETS") or "secrets")
+
+
+def gateway() -> Path:
+    """The part of it that the gateway sees."""
+    return folder() / "gateway"
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Make the folders if there are none, and be their only writer.
+
+    Raises:
+        Refused: the folder is another user's.
+    """
+    gateway().mkdir(parents=True, exist_ok=True)
+    try:
+        folder().chmod(0o700)
+        gateway().chmod(0o755)
+    except PermissionError:
+        raise Refused(
+            f"{folder()} is not yours (Docker makes it as root where it finds none); run "
+            f"`sudo chown -R $USER {folder()}`"
+        ) from None
+    opened = os.open(folder(), os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
+def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file whole or not at all: who reads it meanwhile sees the old or the new one."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

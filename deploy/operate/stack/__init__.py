@@ -1,0 +1,1 @@
+"""The containers: starting them, looking at them, taking them away."""

@@ -1,0 +1,60 @@
+"""NumPy's archives of arrays, read so that no file can unpickle, or fill the memory."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from export.digits.data.idx import MOST_BYTES
+from export.errors import InputError
+
+
+def read(file: BinaryIO, where: str, keys: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    """Read the arrays of these names; `where` is what a refusal calls the file.
+
+    Raises:
+        InputError: no such archive, an array is missing, is of objects, or not as it declares.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.namelist()
+            if lacking := [key for key in keys if f"{key}.npy" not in members]:
+                raise InputError(
+                    f"{where} lacks {', '.join(lacking)}; expected arrays {', '.join(keys)}"
+                )
+            return {key: _read(archive, key, where) for key in keys}
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file leads its readers to errors of any kind
+        raise InputError(f"{where} is no readable .npz of plain arrays: {error}") from error
+
+
+def _read(archive: zipfile.ZipFile, key: str, where: str) -> NDArray[np.generic]:
+    """One array; what its header declares is compared with its size before memory is taken."""
+    info = archive.getinfo(f"{key}.npy")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # The others inflate by more than a thousand, and zipfile sets them no bound.
+        raise InputError(
+            f"{where}: {key} is compressed by method {info.compress_type}; "
+            "expected numpy's, stored or deflated"
+        )
+    with archive.open(info) as member:
+        if (version := npy.read_magic(member)) != (1, 0):
+            raise InputError(f"{where}: {key} has .npy version {version}; expected (1, 0)")
+        shape, _, dtype = npy.read_array_header_1_0(member)
+        held = info.file_size - member.tell()
+    declared = math.prod(shape) * dtype.itemsize
+    if declared > MOST_BYTES:
+        raise InputError(
+            f"{where}: {key} declares {shape}, {declared} bytes; expected at most {MOST_BYTES}"
+        )
+    if declared != held and not dtype.hasobject:
+        raise InputError(f"{where}: {key} declares {shape}, {declared} bytes, and holds {held}")
+    with archive.open(info) as member:
+        return npy.read_array(member, allow_pickle=False)

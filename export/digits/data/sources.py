@@ -1,0 +1,212 @@
+"""The images to train on: MNIST, a file or folder of one's own, or the embedded digits."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.digits.data import idx, npz
+from export.digits.data.download import download, put
+from export.errors import InputError
+from export.progress import say, warn
+
+MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
+# Over the four arrays' bytes, so that it holds however they were packed.
+MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
+
+_DIGITS_TO_TRAIN = 1_437  # of the 1,797 embedded digits; the other 360 are the test images
+_VALIDATION_SHARE = 1 / 12  # of the training images, from the end: MNIST's last 5,000
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images uint8 [n, 28, 28], white ink on black, and labels uint8 [n] in 0..9."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Choices are made on `validation`, which was cut from the training images.
+
+    The test images are only reported on.
+    """
+
+    name: str
+    sha256: str
+    train: Split
+    validation: Split
+    test: Split
+    note: str = ""
+
+
+def load(source: str) -> Dataset:
+    """Load `auto`, `mnist`, `digits`, an `.npz` file or a folder of IDX files.
+
+    Raises:
+        InputError: it cannot be had, or is not such data.
+    """
+    if source == "auto":
+        return _mnist_or_digits()
+    if source == "mnist":
+        return _mnist()
+    if source == "digits":
+        return _embedded_digits()
+    return _from_path(Path(source))
+
+
+def _mnist_or_digits() -> Dataset:
+    try:
+        return _mnist()
+    except InputError as error:
+        note = f"MNIST cannot be had ({error}); trained on the 1,797 embedded digits instead"
+        warn(note)
+        return replace(_embedded_digits(), note=note)
+
+
+def _mnist() -> Dataset:
+    """Keras's MNIST: from its cache, else downloaded into it; the contents are verified."""
+    cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets" / "mnist.npz"
+    try:
+        with cache.open("rb") as file:
+            return _verified_mnist(file, str(cache))
+    except FileNotFoundError:
+        pass
+    except (InputError, OSError) as error:
+        say(f"data    {error}")
+
+    def accept(content: bytes) -> Dataset:
+        dataset = _verified_mnist(io.BytesIO(content), "what came")
+        try:
+            put(content, cache)
+        except OSError as error:
+            say(f"data    MNIST is not kept for the next time: {error}")
+        return dataset
+
+    return download(MNIST_URL, accept)
+
+
+def _verified_mnist(file: BinaryIO, where: str) -> Dataset:
+    dataset = _read_npz(file, where, "mnist")
+    if dataset.sha256 != MNIST_SHA256:
+        raise InputError(
+            f"{where} holds arrays of SHA-256 {dataset.sha256}; expected MNIST's, {MNIST_SHA256}"
+        )
+    return dataset
+
+
+def _from_path(path: Path) -> Dataset:
+    if path.is_dir():
+        return _read_idx(path)
+    if path.is_file():
+        try:
+            with path.open("rb") as file:
+                return _read_npz(file, str(path), path.stem)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    raise InputError(
+        f"--data {path}: no such file or folder; expected auto, mnist, digits, an .npz or a folder"
+    )
+
+
+# array → (file, dimensions)
+_IDX_FILES = {
+    "x_train": ("train-images-idx3-ubyte", 3),
+    "y_train": ("train-labels-idx1-ubyte", 1),
+    "x_test": ("t10k-images-idx3-ubyte", 3),
+    "y_test": ("t10k-labels-idx1-ubyte", 1),
+}
+_KEYS = tuple(_IDX_FILES)
+
+
+def _read_idx(folder: Path) -> Dataset:
+    paths = {key: idx.find(folder, name) for key, (name, _) in _IDX_FILES.items()}
+    arrays = {key: idx.read(paths[key], dimensions) for key, (_, dimensions) in _IDX_FILES.items()}
+    return _dataset(folder.resolve().name, arrays, {key: str(paths[key]) for key in _KEYS})
+
+
+def _read_npz(file: BinaryIO, where: str, name: str) -> Dataset:
+    arrays = npz.read(file, where, _KEYS)
+    return _dataset(name, arrays, {key: f"{where}: {key}" for key in _KEYS})
+
+
+def _dataset(
+    name: str, arrays: Mapping[str, NDArray[np.generic]], called: Mapping[str, str]
+) -> Dataset:
+    """Check and name the four arrays, and cut the validation images from the training images.
+
+    `called` is what a refusal calls each.
+    """
+    x_train, y_train = _checked(arrays, called, "train")
+    x_test, y_test = _checked(arrays, called, "test")
+    digest = hashlib.sha256()
+    for array in (x_train, y_train, x_test, y_test):
+        digest.update(array.tobytes())
+    held_out = max(1, round(len(y_train) * _VALIDATION_SHARE))
+    return Dataset(
+        name,
+        digest.hexdigest(),
+        train=Split(x_train[:-held_out], y_train[:-held_out]),
+        validation=Split(x_train[-held_out:], y_train[-held_out:]),
+        test=Split(x_test, y_test),
+    )
+
+
+def _checked(
+    arrays: Mapping[str, NDArray[np.generic]], called: Mapping[str, str], part: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    x, y = f"x_{part}", f"y_{part}"
+    images, labels = arrays[x], arrays[y]
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
+        raise InputError(
+            f"{called[x]} is {images.dtype} {images.shape}; expected uint8 (n, 28, 28), 0..255"
+        )
+    if labels.dtype.kind not in "ui" or labels.shape != (len(images),):
+        raise InputError(
+            f"{called[y]} is {labels.dtype} {labels.shape}; "
+            f"expected integers ({len(images)},), one for each image"
+        )
+    if len(labels) < 2:
+        raise InputError(f"{called[x]} holds {len(labels)} images; expected at least 2")
+    if labels.min() < 0 or labels.max() > 9:
+        raise InputError(f"{called[y]} holds labels {labels.min()}..{labels.max()}; expected 0..9")
+    return images.astype(np.uint8, copy=False), labels.astype(np.uint8)
+
+
+def _embedded_digits() -> Dataset:
+    """The 1,797 digits inside scikit-learn, 8×8 in 17 greys, brought to 28×28 as MNIST was made.
+
+    Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998. They are
+    shuffled, once and always alike, before they are split: the same 13 people wrote all of them, so
+    figures on their test part say little about other hands.
+    """
+    import tensorflow as tf
+    from sklearn.datasets import load_digits
+
+    from export.digits.graph.preprocessing import place
+
+    bunch = load_digits()
+    ink = tf.constant(bunch.images / 16.0, tf.float32)
+    images = tf.function(
+        lambda: tf.map_fn(place, ink, fn_output_signature=tf.uint8), autograph=False
+    )().numpy()
+    train, test = np.split(np.random.default_rng(0).permutation(len(images)), [_DIGITS_TO_TRAIN])
+    arrays = {
+        "x_train": images[train],
+        "y_train": bunch.target[train],
+        "x_test": images[test],
+        "y_test": bunch.target[test],
+    }
+    return _dataset("digits", arrays, {key: key for key in arrays})

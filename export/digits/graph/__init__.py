@@ -1,0 +1,1 @@
+"""What the published graph does with pixels and pictures, and its signatures."""

@@ -1,0 +1,1 @@
+"""What is told of a version: its model card and its pictures."""

@@ -1,0 +1,113 @@
+"""What a version learnt and where it errs, as pictures beside its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from export.digits.checks.evaluation import Evaluation
+from export.digits.data.sources import Split
+from export.digits.training.recipes import EpochReport
+
+FOLDER = Path("assets.extra")
+_ACROSS = 10  # mistakes side by side
+_BLUE, _RED, _GREY = "#2563eb", "#dc2626", "#9ca3af"
+
+
+def draw(folder: Path, epochs: Sequence[EpochReport], evaluation: Evaluation, test: Split) -> None:
+    """Write four PNG files into `FOLDER` under a version's folder.
+
+    `curves.png`: loss and accuracy, epoch by epoch. `confusion.png`: which digit was called which.
+    `mistakes.png`: the most confident wrong answers. `calibration.png`: confidence and accuracy.
+
+    Args:
+        folder: the version's.
+        epochs: how training went.
+        evaluation: figures over the test images.
+        test: those images.
+    """
+    figures = {
+        "curves.png": _curves(epochs),
+        "confusion.png": _confusion(evaluation),
+        "mistakes.png": _mistakes(evaluation, test),
+        "calibration.png": _calibration(evaluation),
+    }
+    (folder / FOLDER).mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(folder / FOLDER / name, dpi=100)
+
+
+def _curves(epochs: Sequence[EpochReport]) -> Figure:
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    losses, accuracies = figure.subplots(1, 2)
+    numbers = [report.epoch for report in epochs]
+    style = "o-" if len(epochs) < 2 else "-"  # one epoch alone would be no line
+    losses.plot(numbers, [r.loss for r in epochs], style, color=_GREY, label="in training")
+    losses.plot(
+        numbers, [r.validation_loss for r in epochs], style, color=_BLUE, label="on validation"
+    )
+    losses.set(title="Loss (cross-entropy)", xlabel="epoch", ylabel="nats", yscale="log")
+    losses.legend()
+    accuracies.plot(numbers, [r.validation_accuracy for r in epochs], style, color=_BLUE)
+    accuracies.set(title="Accuracy on validation images", xlabel="epoch")
+    accuracies.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in (losses, accuracies):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def _confusion(evaluation: Evaluation) -> Figure:
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.subplots()
+    counts = np.array(evaluation.confusion)
+    wrong = counts * (1 - np.eye(10, dtype=int))  # the colour is for these: they are few
+    axes.imshow(wrong, cmap="Reds", vmax=max(1, int(wrong.max())))
+    for (digit, answer), count in np.ndenumerate(counts):
+        if count:
+            dark = wrong[digit, answer] > 0.6 * wrong.max()
+            colour = "white" if dark and digit != answer else "black"
+            axes.text(answer, digit, str(count), ha="center", va="center", color=colour, size=9)
+    axes.set(title="How often a digit was called which", xlabel="called", ylabel="is")
+    axes.set_xticks(range(10))
+    axes.set_yticks(range(10))
+    return figure
+
+
+def _mistakes(evaluation: Evaluation, test: Split) -> Figure:
+    rows = max(1, -(-len(evaluation.mistakes) // _ACROSS))
+    figure = Figure(figsize=(_ACROSS, 1.4 * rows + 0.4), layout="constrained")
+    figure.suptitle("The surest wrong answers: is → called (probability)", size=11)
+    cells: list[Axes] = list(figure.subplots(rows, _ACROSS, squeeze=False).flat)
+    for axes in cells:
+        axes.axis("off")
+    for axes, mistake in zip(cells, evaluation.mistakes, strict=False):
+        axes.imshow(test.images[mistake.image], cmap="gray_r")
+        axes.set_title(
+            f"{mistake.digit} → {mistake.answer} ({mistake.confidence:.2f})", size=8, color=_RED
+        )
+    return figure
+
+
+def _calibration(evaluation: Evaluation) -> Figure:
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    bins = evaluation.reliability
+    confidence = [bin.confidence for bin in bins]
+    curve.plot([0, 1], [0, 1], "--", color=_GREY, label="perfectly calibrated")
+    curve.plot(confidence, [bin.accuracy for bin in bins], "o-", color=_BLUE, label="this version")
+    curve.set(
+        title=f"Expected calibration error {evaluation.calibration_error:.4f}",
+        ylabel="share that is right",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
+    curve.legend()
+    counts.bar(confidence, [bin.images for bin in bins], width=0.04, color=_BLUE)
+    counts.set(xlabel="confidence", ylabel="images", yscale="log")
+    return figure

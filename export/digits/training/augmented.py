@@ -1,0 +1,148 @@
+"""The network sees what it is worst at, bent anew each time, in a compiled loop.
+
+One round: choose the images with the greatest losses, bend them, take some steps of Adam on them.
+An epoch is as many rounds as see as many images as the training set holds. What is kept in the end
+is a moving average of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from export.digits.data.sources import Split
+from export.digits.training.distortion import Distortion, distort
+
+Fit = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How it goes about it; the defaults are those of `fast`, chosen on validation images."""
+
+    learning_rate: float = 1e-2  # Adam's peak; high, because it falls to nearly nothing
+    warmup: float = 0.1  # share of all steps in which the rate rises from 0
+    last_rate: float = 0.05  # share of the peak left in the end, so that there are steps to average
+    averaged: float = 0.15  # share of all steps that the weights' moving average reaches back over
+    round: float = 0.25  # share of the images chosen at a time: how fresh the choice is
+    hardness: float = 1.5  # an image's odds are (its last loss + floor) ** hardness
+    floor: float = 0.005  # nats; keeps images that are learnt already in play
+    weight_decay: float = 0.0  # share of a weight that is lost at every step, times the rate
+    distortion: Distortion = field(default_factory=Distortion)
+
+
+def train(
+    network: keras.Model,
+    images: Split,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    settings: Settings,
+) -> Iterator[float]:
+    """Train the network in place, and yield after every epoch the mean loss of the images it saw.
+
+    These are the hard ones, bent, so it lies well above the loss of the images as they are. The
+    network holds the averaged weights once the iterator is exhausted.
+
+    It runs on the devices of the current `tf.distribute` strategy, in whose scope the network was
+    built; `batch_size` is over all of them, and rounded down to a multiple of their number.
+    """
+    total, replicas = len(images), tf.distribute.get_strategy().num_replicas_in_sync
+    batch_size = max(1, min(batch_size, total) // replicas) * replicas
+    steps = min(max(1, round(total * settings.round / batch_size)), total // batch_size)
+    rounds = round(total / (steps * batch_size))
+    optimizer = _adam(epochs * rounds * steps, settings)
+    optimizer.build(network.trainable_variables)
+    fit = _compiled_fit(network, optimizer)
+    pixels = tf.constant(images.images[..., np.newaxis])
+    labels = tf.constant(images.labels, tf.int32)
+
+    def one_round(key: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        choice_seed, distortion_seed = tf.unstack(tf.random.split(key, 2))
+        chosen = _hardest(losses, steps * batch_size, choice_seed, settings)
+        bent = distort(tf.gather(pixels, chosen), distortion_seed, settings.distortion)
+        shape = [steps, replicas, batch_size // replicas]
+        seen = fit(tf.reshape(bent, [*shape, 28, 28]), tf.reshape(tf.gather(labels, chosen), shape))
+        losses = tf.tensor_scatter_nd_update(losses, chosen[:, tf.newaxis], tf.reshape(seen, [-1]))
+        return tf.reduce_mean(seen), losses
+
+    compiled_round = tf.function(one_round, autograph=False)
+    # What a network loses that knows nothing, until an image is seen.
+    losses = tf.fill([total], tf.math.log(10.0))
+    for epoch in range(epochs):
+        means = []
+        for number in range(epoch * rounds, (epoch + 1) * rounds):
+            mean, losses = compiled_round(tf.constant([seed, number]), losses)
+            means.append(mean)
+        if epoch == epochs - 1:
+            optimizer.finalize_variable_values(network.trainable_variables)
+        yield float(np.mean(means))
+
+
+def _adam(steps: int, settings: Settings) -> keras.optimizers.Optimizer:
+    warmup_steps = int(settings.warmup * steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=steps - warmup_steps,
+        alpha=settings.last_rate,
+        warmup_target=settings.learning_rate,
+        warmup_steps=warmup_steps,
+    )
+    momentum = 1.0 - 1.0 / max(1.0, settings.averaged * steps)
+    return keras.optimizers.Adam(
+        rate, weight_decay=settings.weight_decay or None, use_ema=True, ema_momentum=momentum
+    )
+
+
+def _compiled_fit(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Fit:
+    """A function that takes steps of Adam and returns each image's loss.
+
+    It takes images uint8 [steps, replicas, batch, 28, 28] and labels int32 [steps, replicas, batch]
+    and returns float32 [steps, replicas, batch]. Each replica has its part of the batch; Adam adds
+    up their gradients.
+    """
+    strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
+    weights = network.trainable_variables
+
+    def fit(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        def on_replica(step: tf.Tensor) -> tf.Tensor:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            pixels = tf.cast(images[step, replica], tf.float32) / 255.0
+            with tf.GradientTape() as tape:
+                answers = network(pixels, training=True)
+                loss = keras.losses.sparse_categorical_crossentropy(labels[step, replica], answers)
+                share = tf.reduce_mean(loss) / replicas
+            optimizer.apply(tape.gradient(share, weights))
+            return loss
+
+        def one_step(step: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            seen = strategy.experimental_local_results(strategy.run(on_replica, [step]))
+            return step + 1, tf.tensor_scatter_nd_update(losses, [[step]], tf.stack([seen]))
+
+        _, losses = tf.while_loop(
+            lambda step, _: step < labels.shape[0],
+            one_step,
+            [tf.constant(0), tf.zeros(labels.shape)],
+        )
+        return losses
+
+    # XLA compiles for one device.
+    compiled: Fit = tf.function(fit, autograph=False, jit_compile=replicas == 1)
+    return compiled
+
+
+def _hardest(losses: tf.Tensor, count: int, seed: tf.Tensor, settings: Settings) -> tf.Tensor:
+    """Indices of `count` different images, the likelier the greater their last loss, shuffled."""
+    draw_seed, order_seed = tf.unstack(tf.random.split(seed, 2))
+    uniform = tf.random.stateless_uniform(tf.shape(losses), draw_seed, 1e-7, 1.0)
+    # The top k of log odds plus Gumbel noise are k draws without repeats.
+    gumbel = -tf.math.log(-tf.math.log(uniform))
+    odds = settings.hardness * tf.math.log(losses + settings.floor)
+    chosen = tf.math.top_k(odds + gumbel, count).indices
+    return tf.random.experimental.stateless_shuffle(chosen, order_seed)

@@ -1,0 +1,187 @@
+"""The model repository on disk: `<root>/<name>/<N>/`, and how a version appears in it.
+
+A server may look at any instant and loads whatever directory has a number for a name. So a version
+is made beside its place under a name that is no number, brought to the disk, and renamed: at every
+instant it is either all there or not there.
+
+A number is never given twice, not even after its directory was removed: a server remembers numbers,
+and one that once failed to load is never tried again. `.versions` lists every number given, each
+with the SHA-256 of its list of files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from export.errors import InputError
+from export.progress import say
+from export.publication import manifest
+
+_HIGHEST = 2**63 - 1  # the server's version numbers are int64
+_STAGING = ".staging-"
+# Readable by the server's user, whoever publishes and whatever the umask.
+_FOLDER_MODE, _FILE_MODE = 0o755, 0o644
+
+
+class Repository:
+    """The versions of one model. `folder` is `<root>/<name>`."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise InputError(f"--name {name!r}: expected letters, digits, '_', '.', '-'")
+        self.folder = root / name
+        self.ledger = self.folder / ".versions"
+
+    def versions(self) -> dict[int, Path]:
+        """Number → folder, by the server's rule: the whole name parses as a 64-bit integer."""
+        if not self.folder.is_dir():
+            return {}
+        numbered = {
+            int(path.name): path
+            for path in self.folder.iterdir()
+            if re.fullmatch(r"[+-]?[0-9]{1,19}", path.name)
+        }
+        return {number: path for number, path in numbered.items() if number <= _HIGHEST}
+
+    def check_is_new(self, version: int) -> None:
+        """Refuse a number that was given before.
+
+        Raises:
+            InputError: it was.
+        """
+        if not 1 <= version <= _HIGHEST:
+            raise InputError(f"--version {version}: expected a positive 64-bit integer")
+        if path := self.versions().get(version):
+            raise InputError(f"--version {version}: {path} exists")
+        if version in self.digests():
+            raise InputError(
+                f"--version {version}: it was published and removed; a server may remember it"
+            )
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A folder for the candidate, beside its place; gone at the end unless published.
+
+        What killed runs left is removed first: each run holds a lock on its folder while it lives.
+        """
+        made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        with contextlib.ExitStack() as cleanup:
+            for folder in reversed(made):
+                cleanup.callback(_remove_if_empty, folder)
+                folder.mkdir(exist_ok=True)
+                folder.chmod(_FOLDER_MODE)
+            with self._locked():
+                self._remove_stale()
+                path = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
+                cleanup.callback(shutil.rmtree, path, ignore_errors=True)
+                cleanup.callback(os.close, _lock(path))
+            yield path
+
+    def publish(self, staged: Path, version: int | None) -> int:
+        """Make the staged folder a version: `version`, or one above the highest ever given.
+
+        Raises:
+            InputError: the number was given before.
+            OSError: the disk is full or read-only; nothing was published.
+        """
+        digest = manifest.write(staged)
+        _to_disk(staged)
+        with self._locked():
+            if version is None:
+                version = max([0, *self.versions(), *self.digests()]) + 1
+            self.check_is_new(version)
+            self._write_down(version, digest, staged)
+            staged.rename(self.folder / str(version))
+            # It is published: what a failing disk says now takes nothing back.
+            with contextlib.suppress(OSError):
+                _fsync(self.folder)
+        return version
+
+    def keep_newest(self, count: int, spared: AbstractSet[int]) -> list[int]:
+        """Remove all but the newest `count` and those to be spared; return those removed."""
+        with self._locked():
+            versions = self.versions()
+            removed = [number for number in sorted(versions)[:-count] if number not in spared]
+            for number in removed:
+                # Out of the server's sight in one step; what is left after a kill is stale.
+                doomed = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
+                versions[number].rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+        return removed
+
+    def digests(self) -> dict[int, str]:
+        """Every number ever given → the SHA-256 of the list of its files (`manifest.PATH`).
+
+        Raises:
+            InputError: the list of numbers was damaged.
+        """
+        if not self.ledger.exists():
+            return {}
+        entries = {}
+        for line in self.ledger.read_text().splitlines():
+            if not (match := re.fullmatch(r"([0-9]{1,19}) ([0-9a-f]{64})", line)):
+                raise InputError(f"{self.ledger}: {line!r}; expected a version and a SHA-256")
+            entries[int(match[1])] = match[2]
+        return entries
+
+    def _write_down(self, version: int, digest: str, staged: Path) -> None:
+        # Made in the staging folder, so that a full disk or a kill leaves the old list whole.
+        new = staged / self.ledger.name
+        before = self.ledger.read_text() if self.ledger.exists() else ""
+        new.write_text(f"{before}{version} {digest}\n")
+        _fsync(new)
+        new.replace(self.ledger)
+
+    def _remove_stale(self) -> None:
+        for path in self.folder.glob(f"{_STAGING}*"):
+            with contextlib.suppress(OSError):
+                os.close(_lock(path))  # fails while its run lives
+                say(f"removing {path}, left by a run that was killed")
+                shutil.rmtree(path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _to_disk(folder: Path) -> None:
+    """Bring a tree to the disk."""
+    for path in (*folder.rglob("*"), folder):
+        path.chmod(_FOLDER_MODE if path.is_dir() else _FILE_MODE)
+        _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

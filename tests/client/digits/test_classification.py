@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfserving_client import BadResponse, CallContext
+from tfserving_client.call.exchange import Prediction
+from tfserving_client.digits.classification import classification, join, split
+
+CONTEXT = CallContext("grpc://a", "mnist")
+ROWS = np.eye(3, 10)
+
+
+def _read(n: int = 3, version: int | None = 5, **outputs: Any) -> Any:
+    return classification(CONTEXT, Prediction(outputs, version), n)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"probabilities": ROWS, "digits": np.array([0, 1, 2])},
+        {"probabilities": ROWS.astype(int), "digits": np.array([0, 1, 2], np.uint8)},
+        {"probabilities": ROWS.astype(np.float32)},
+        {"scores": ROWS.astype(np.float16)},
+        {"scores": ROWS, "something": np.array(["else"])},
+        {"probabilities": ROWS, "scores": np.zeros(1)},
+        {"probabilities": ROWS * (1 + 9e-4)},
+    ],
+)
+def test_outputs_of_every_fitting_dtype_become_the_same_answer(outputs: Any) -> None:
+    answer = _read(**outputs)
+    assert (answer.digits.tolist(), answer.version, len(answer)) == ([0, 1, 2], 5, 3)
+    assert (answer.digits.dtype, answer.probabilities.dtype) == (np.int64, np.float32)
+    assert np.allclose(answer.probabilities, ROWS, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ({}, "expected probabilities of shape (3, 10)"),
+        ({"probabilities": ROWS[:2]}, "(2, 10)"),
+        ({"probabilities": ROWS.T}, "(10, 3)"),
+        ({"probabilities": np.zeros(())}, "()"),
+        ({"probabilities": ROWS * 1.01}, "0..1"),
+        ({"probabilities": ROWS - 0.01}, "0..1"),
+        ({"probabilities": np.where(ROWS, np.nan, ROWS)}, "0..1"),
+        ({"probabilities": np.where(ROWS, np.inf, ROWS)}, "0..1"),
+        *(({"probabilities": ROWS.astype(dtype)}, "0..1") for dtype in (bool, object, str, "c8")),
+        ({"probabilities": ROWS, "digits": np.array([0, 1])}, "3 integers"),
+        ({"probabilities": ROWS, "digits": np.zeros((3, 1), int)}, "3 integers"),
+        ({"probabilities": ROWS, "digits": np.array([0, 1, 10])}, "3 integers"),
+        ({"probabilities": ROWS, "digits": np.array([0, 1, -1])}, "3 integers"),
+        ({"probabilities": ROWS, "digits": np.array([0, 1, 2.0])}, "3 integers"),
+        ({"probabilities": ROWS, "digits": np.array([0, 1, 2], object)}, "3 integers"),
+    ],
+)
+def test_other_outputs_are_bad_responses(outputs: Any, words: str) -> None:
+    with pytest.raises(BadResponse) as failure:
+        _read(**outputs)
+    assert words in str(failure.value)
+
+
+def test_digits_are_taken_from_the_server_not_guessed_anew() -> None:
+    assert _read(probabilities=ROWS, digits=np.array([7, 8, 9])).digits.tolist() == [7, 8, 9]
+
+
+@pytest.mark.parametrize("sizes", [[3], [1, 2], [1, 1, 1]])
+def test_an_answer_is_split_by_sizes_and_joined_again(sizes: list[int]) -> None:
+    whole = _read(probabilities=ROWS)
+    parts = split(whole, sizes)
+    assert [len(part) for part in parts] == sizes
+    again = join(parts)
+    assert np.array_equal(again.digits, whole.digits)
+    assert np.array_equal(again.probabilities, whole.probabilities)
+    assert {part.version for part in [again, *parts]} == {5}

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfserving_client import InvalidInput
+from tfserving_client.digits.images import MAX_FILE_BYTES, prepare
+
+PNG = b"\x89PNG\r\n\x1a\n and the rest"
+JPEG = b"\xff\xd8\xff and the rest"
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (3, 28, 28), (3, 28, 28, 1), (3, 784)])
+def test_integers_of_every_understood_shape_go_to_serving_default(shape: tuple[int, ...]) -> None:
+    images = np.arange(np.prod(shape)).reshape(shape) % 256
+    batch = prepare(images)
+    assert (batch.signature, batch.alias) == ("serving_default", "images")
+    assert isinstance(batch.values, np.ndarray)
+    assert batch.values.dtype == np.uint8
+    assert batch.values.shape == (1 if shape == (28, 28) else 3, 28, 28)
+    assert np.array_equal(batch.values.ravel(), images.ravel())
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_go_to_predict_images(dtype: Any) -> None:
+    images = np.linspace(0, 1, 2 * 784).reshape(2, 28, 28).astype(dtype)
+    batch = prepare(images)
+    assert (batch.signature, batch.alias) == ("predict_images", "images")
+    assert isinstance(batch.values, np.ndarray)
+    assert batch.values.dtype == np.float32
+    assert np.array_equal(batch.values, images.reshape(2, 784).astype(np.float32))
+
+
+def test_nested_lists_are_arrays() -> None:
+    assert prepare([[[7] * 28] * 28] * 2).signature == "serving_default"
+    assert prepare([[[0.5] * 28] * 28] * 2).signature == "predict_images"
+    assert prepare([np.zeros((28, 28), np.uint8)] * 2).signature == "serving_default"
+
+
+def test_uint8_is_not_copied() -> None:
+    images = np.zeros((5, 28, 28), np.uint8)
+    assert np.shares_memory(prepare(images).values, images)
+
+
+def test_pictures_of_every_kind_go_to_encoded(tmp_path: Path) -> None:
+    path = tmp_path / "digit.png"
+    path.write_bytes(PNG)
+    picture = Image.new("L", (28, 28))
+    batch = prepare([path, str(path), JPEG, bytearray(PNG), memoryview(PNG), picture])
+    assert (batch.signature, batch.alias) == ("encoded", "image_bytes")
+    assert isinstance(batch.values, list)
+    assert batch.values[:5] == [PNG, PNG, JPEG, PNG, PNG]
+    assert Image.open(io.BytesIO(batch.values[5])).size == (28, 28)
+    assert prepare(path).values == prepare(PNG).values == [PNG]
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.zeros((27, 28), np.uint8), "(27, 28)"),
+        (np.zeros((2, 28, 28, 3), np.uint8), "(2, 28, 28, 3)"),
+        (np.zeros(784, np.uint8), "(784,)"),
+        (np.zeros((0, 28, 28), np.uint8), "hold no image"),
+        ([], "hold no image"),
+        (5, "images are a int"),
+        (np.full((28, 28), 256), "256"),
+        (np.full((28, 28), -1), "-1"),
+        (np.full((28, 28), 255.0), "divide by 255"),
+        (np.full((28, 28), -0.1), "-0.1"),
+        (np.full((28, 28), np.nan), "nan"),
+        (np.full((28, 28), np.inf), "inf"),
+        (np.zeros((28, 28), bool), "bool"),
+        (np.zeros((28, 28), complex), "complex"),
+        (np.full((28, 28), "a"), "<U1"),
+        ([[1, 2], [3]], "differ in shape"),
+        (None, "images are a NoneType"),
+        ({"a": 1}, "images are a dict"),
+        (b"GIF89a", "no PNG or JPEG"),
+        (b"", "no PNG or JPEG"),
+        (PNG + b"x" * MAX_FILE_BYTES, "larger than"),
+        ("no/such/file.png", "'no/such/file.png' cannot be read: No such file"),
+        ("tests", "'tests' is no file"),
+        ("", "'' cannot be read: No such file"),
+        (np.ma.masked_equal(np.zeros((28, 28), int), 0), "masked pixels"),
+        ("a\0b", "cannot be read"),
+        ([PNG, 5], "image 1 is a int"),
+        (Image.new("F", (5, 5)), "cannot be written as PNG"),
+    ],
+)
+def test_anything_else_is_refused_with_its_name_and_value(images: Any, words: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        prepare(images)
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """Reading one could take for ever, whatever the timeout."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidInput, match="is no file"):
+        prepare(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
+def test_pil_images_of_every_common_mode(mode: str) -> None:
+    batch = prepare(Image.new("RGB", (5, 5), "white").convert(mode))
+    assert Image.open(io.BytesIO(batch.values[0])).convert("RGB").getpixel((2, 2)) == (255,) * 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda images: images.astype(">i4"),
+        lambda images: images[:, ::-1, ::-1],
+        lambda images: np.asfortranarray(images),
+        lambda images: images.astype(object).tolist(),
+    ],
+)
+def test_memory_layout_and_byte_order_do_not_matter(change: Callable[[Any], Any]) -> None:
+    images = RNG.integers(0, 256, (3, 28, 28))
+    values = prepare(change(images)).values
+    assert isinstance(values, np.ndarray)
+    assert np.array_equal(values, np.asarray(change(images)))
+
+
+def test_one_bad_pixel_among_many_is_found() -> None:
+    images = np.zeros((1000, 784), np.float32)
+    images[617, 300] = np.nan
+    with pytest.raises(InvalidInput):
+        prepare(images)

@@ -1,0 +1,142 @@
+"""`python -m deploy status` of bundles that no engine at hand would have."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.operate.access import secret_files
+from deploy.operate.commands import main
+from deploy.operate.stack import status
+from tests.deploy.operate.fake_engine import fake_engine, json_server
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("docker"), reason="the `docker` command is not installed"
+)
+_NEVER = "0001-01-01T00:00:00Z"
+FAILED = "NOT_FOUND: Could not find meta graph def"
+
+
+def _container(name: str, state: Mapping[str, Any], ports: Mapping[str, int]) -> dict[str, Any]:
+    service, _, number = name.rpartition("-")
+    label = "com.docker.compose"
+    return {
+        "Id": name,
+        "Config": {
+            "Image": f"official/{service}:1",
+            "Labels": {f"{label}.service": service, f"{label}.container-number": number},
+        },
+        "State": {
+            "Status": "running",
+            "Running": True,
+            "StartedAt": _ago(hours=3, minutes=5),
+            "FinishedAt": _NEVER,
+            **state,
+        },
+        "RestartCount": 0,
+        "NetworkSettings": {
+            "Ports": {
+                f"{inside}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(outside)}]
+                for inside, outside in ports.items()
+            },
+            # Nobody can be there: connecting to all at once is refused.
+            "Networks": {"default": {"IPAddress": "255.255.255.255"}},
+        },
+    }
+
+
+def _ago(**time: int) -> str:
+    return (datetime.now(UTC) - timedelta(**time)).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A replica that is well but out of reach, as behind Docker Desktop; one that never started,
+    one that has ended.
+    """
+    monkeypatch.setenv("DEPLOY_SECRETS", str(tmp_path / "secrets"))
+    monkeypatch.setattr(status, "_TIMEOUT", 30)
+    healthy = {"Health": {"Status": "healthy"}}
+    never = {"Status": "created", "Running": False, "StartedAt": _NEVER}
+    ended = {"Status": "exited", "Running": False, "FinishedAt": _ago(minutes=2)}
+    versions = [("2", "END", FAILED), ("1", "AVAILABLE", ""), ("0", "END", "")]
+    answer = {
+        "model_version_status": [
+            {
+                "version": version,
+                "state": state,
+                "status": {"error_code": "NOT_FOUND" if error else "OK", "error_message": error},
+            }
+            for version, state, error in versions
+        ]
+    }
+    with json_server(answer) as rest:
+        containers = [
+            _container("gateway-1", healthy, {"8443": 9443, "8501": rest}),
+            _container("serving-1", healthy, {}),
+            _container("serving-2", never, {}),
+            _container("serving-3", ended, {}),
+        ]
+        answers = {
+            "/containers/json": [{"Id": one["Id"]} for one in containers],
+            **{f"/containers/{one['Id']}/json": one for one in containers},
+        }
+        with fake_engine(tmp_path / "docker.sock", answers) as host:
+            monkeypatch.setenv("DOCKER_HOST", host)
+            yield
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_replica_out_of_reach_is_asked_through_the_gateway(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["status", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["well"] is False
+    _, served, never, _ = told["containers"]
+    assert [one["version"] for one in served["versions"]] == [2, 1, 0]
+    assert served["versions"][0]["error"] == FAILED
+    assert (never["versions"], never["since"], never["state"]) == (None, None, "created")
+    assert told["certificate"] is None
+
+
+@pytest.mark.usefixtures("bundle")
+def test_the_table_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "alice"]) == 0
+    capsys.readouterr()
+    assert main(["status"]) == 1
+    out = capsys.readouterr().out
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["CONTAINER", "STATE", "FOR", "VERSIONS", "PORTS", "IMAGE"]
+    assert lines[1][:4] == ["gateway-1", "healthy", "3", "h"]
+    # What ended in peace is not told; the server lists it for ever.
+    assert " ".join(lines[2]) == "serving-1 healthy 3 h 2 FAILED, 1 AVAILABLE official/serving:1"
+    assert lines[3] == ["serving-2", "created", "official/serving:1"]
+    assert lines[4] == ["serving-3", "exited", "2", "min", "official/serving:1"]
+    assert "https://localhost:9443" in out
+    assert ["keys", "1"] in lines
+    assert "certificate  none: the gateway makes its own at each start" in out
+
+
+@pytest.mark.usefixtures("bundle")
+def test_secrets_that_cannot_be_read_hide_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["keys", "create", "alice"]) == 0
+    for name in ("keys.conf", "server.pem"):
+        (secret_files.gateway() / name).write_text("what is this")
+    capsys.readouterr()
+    assert main(["status"]) == 1
+    out = capsys.readouterr().out
+    assert "serving-1  healthy" in out
+    assert re.search(r"^keys         .*/keys\.conf:1 is no line of", out, re.MULTILINE)
+    assert re.search(r"^certificate  .*/server\.pem is no certificate", out, re.MULTILINE)
+    assert main(["status", "--json"]) == 1
+    assert "is no line of" in json.loads(capsys.readouterr().out)["keys"]

@@ -1,0 +1,290 @@
+"""Drawing, pictures, keys, small and dark windows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from tests.deploy.page.conftest import Page
+from tests.deploy.page.door import Door
+from tests.deploy.page.strokes import Stroke
+
+EMPTY = [[0] * 28] * 28
+
+
+def test_a_fresh_page_invites_and_asks_nothing(page: Page, door: Door) -> None:
+    assert (page.answer(), page.text("words")) == ("?", "Nothing to read yet.")
+    assert page.seen() == EMPTY
+    assert not door.images()
+
+
+def test_drawing_with_the_mouse(page: Page, zero: Stroke) -> None:
+    page.draw(zero)
+    assert page.answer() == "0"
+    assert page.text("words").endswith("a 0.")
+    assert page.text("facts").startswith("version ")
+    assert page.text("facts").endswith(" ms")
+    # Ten bars, of which the zero's is the longest, as is said beside it.
+    rows = [row.text.split("\n") for row in page.at("bars").find_elements(By.TAG_NAME, "li")]
+    shares = [float(share.removesuffix(" %")) for _, share in rows]
+    assert [digit for digit, _ in rows] == list("0123456789")
+    assert max(shares) == shares[0]
+    assert sum(shares) == pytest.approx(100, abs=1)
+    widths = page.run(
+        "return [...document.querySelectorAll('#bars li')]"
+        ".map((row) => Number(row.style.getPropertyValue('--share')))"
+    )
+    assert [100 * width for width in widths] == pytest.approx(shares, abs=0.1)
+
+
+def test_answers_come_while_drawing(page: Page, door: Door, zero: Stroke) -> None:
+    first, *more = page.in_window(*zero)
+    page.send("Mouse", type="mousePressed", button="left", **first)
+    for place in more:
+        page.send("Mouse", type="mouseMoved", button="left", **place)
+    assert page.answer() == "0"
+
+    def is_asked_again() -> bool:
+        page.send("Mouse", type="mouseMoved", button="left", **place)
+        return len(door.images()) > 1
+
+    page.until(is_asked_again, "a second answer")
+    page.send("Mouse", type="mouseReleased", button="left", **place)
+
+
+def test_what_is_shown_is_what_the_model_saw(page: Page, door: Door, zero: Stroke) -> None:
+    page.draw(zero)
+    page.answer()
+    assert page.seen() == door.images()[-1] != EMPTY
+
+
+def test_a_finger_draws_and_does_not_scroll(page: Page, zero: Stroke) -> None:
+    page.browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        scrolled = page.run("return scrollY")
+        page.touch(zero)
+        assert page.answer() == "0"
+        assert page.run("return scrollY") == scrolled
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+def test_a_second_finger_does_not_draw(page: Page) -> None:
+    page.browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        one, palm, end = page.in_window((0.4, 0.2), (0.9, 0.9), (0.4, 0.8))
+        page.send("Touch", type="touchStart", touchPoints=[{**one, "id": 0}])
+        page.send("Touch", type="touchStart", touchPoints=[{**one, "id": 0}, {**palm, "id": 1}])
+        page.send("Touch", type="touchMove", touchPoints=[{**end, "id": 0}, {**palm, "id": 1}])
+        page.send("Touch", type="touchEnd", touchPoints=[])
+        assert page.answer() == "1"
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+def test_a_pen_draws(page: Page, zero: Stroke) -> None:
+    first, *more = page.in_window(*zero)
+    pen = {"button": "left", "pointerType": "pen", "force": 0.5}
+    page.send("Mouse", type="mousePressed", **pen, **first)
+    for place in more:
+        page.send("Mouse", type="mouseMoved", **pen, **place)
+    page.send("Mouse", type="mouseReleased", **pen, **place)
+    assert page.answer() == "0"
+
+
+def test_drawing_with_keys(page: Page) -> None:
+    """From the first element that Tab reaches: an octagon, its slopes by two arrows at once."""
+    page.press(Keys.TAB)
+    assert page.run("return document.activeElement.id") == "paper"
+    outline = "return getComputedStyle(document.activeElement).outlineStyle"
+    assert page.run(outline) == "solid"
+    page.press(*[Keys.ARROW_UP] * 9, *[Keys.ARROW_LEFT] * 2)
+    assert page.answer() == "?"
+
+    def aslant(across: str, down: str) -> None:
+        both = ActionChains(page.browser, duration=0).key_down(down)
+        both.send_keys(*[across] * 4).key_up(down).perform()
+
+    page.press(" ", *[Keys.ARROW_RIGHT] * 4)
+    aslant(Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    page.press(*[Keys.ARROW_DOWN] * 10)
+    aslant(Keys.ARROW_LEFT, Keys.ARROW_DOWN)
+    page.press(*[Keys.ARROW_LEFT] * 4)
+    aslant(Keys.ARROW_LEFT, Keys.ARROW_UP)
+    page.press(*[Keys.ARROW_UP] * 10)
+    aslant(Keys.ARROW_RIGHT, Keys.ARROW_UP)
+    page.press(Keys.ESCAPE, *[Keys.ARROW_UP] * 9)
+    assert page.answer() == "0"
+    page.press(Keys.BACKSPACE)
+    assert page.answer() == "?"
+
+
+def test_undo_and_clear(page: Page, zero: Stroke) -> None:
+    page.draw(zero)
+    page.answer()
+    one = page.seen()
+    page.draw([(0.1, 0.9), (0.9, 0.9)])
+    page.answer()
+    assert page.seen() != one
+    page.at("undo").click()
+    assert page.answer() == "0"
+    assert page.seen() == one
+    page.at("clear").click()
+    assert page.answer() == "?"
+    assert page.seen() == EMPTY
+    ActionChains(page.browser).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+    assert page.answer() == "0"
+    for _ in range(3):  # once more than there is
+        page.at("undo").click()
+    assert page.answer() == "?"
+
+
+def test_a_tap_leaves_a_dot(page: Page) -> None:
+    page.draw([(0.5, 0.5), (0.5, 0.5)])
+    page.answer()
+    assert page.seen() != EMPTY
+
+
+@pytest.mark.parametrize("size", [0.3, 1.3])
+def test_a_small_drawing_and_a_large_one(page: Page, zero: Stroke, size: float) -> None:
+    page.draw([(0.5 + size * (x - 0.5), 0.5 + size * (y - 0.5)) for x, y in zero])
+    assert page.answer() == "0"
+
+
+@pytest.mark.parametrize("kind", ["dark ink", "chalk"])
+@pytest.mark.parametrize("way", ["drop", "choose"])
+def test_a_picture(
+    page: Page, golden: dict[str, NDArray[Any]], tmp_path: Path, kind: str, way: str
+) -> None:
+    label, image = golden["labels"][35], golden["images"][35]
+    picture = Image.fromarray(image).resize((600, 600)).resize((1200, 900))
+    file = tmp_path / "digit.png"
+    (picture if kind == "chalk" else ImageOps.invert(picture)).save(file)
+    if way == "drop":
+        page.drop(file)
+    else:
+        page.at("file").send_keys(str(file))
+    page.until(lambda: page.text("digit") != "?", "an answer")
+    assert page.answer() == str(label)
+    page.at("undo").click()
+    assert page.answer() == "?"
+
+
+def test_a_picture_lies_as_its_camera_was_held(
+    page: Page, golden: dict[str, NDArray[Any]], tmp_path: Path
+) -> None:
+    upright = ImageOps.invert(Image.fromarray(golden["images"][35]).resize((300, 300)))
+    turned, tags = upright.rotate(90, expand=True), Image.Exif()
+    tags[0x0112] = 6  # to be turned a quarter to the right
+    turned.save(tmp_path / "digit.jpg", exif=tags)
+    page.drop(tmp_path / "digit.jpg")
+    page.until(lambda: page.text("digit") != "?", "an answer")
+    assert page.answer() == str(golden["labels"][35])
+
+
+def test_a_pasted_picture(page: Page) -> None:
+    page.browser.execute_async_script(
+        """
+        const done = arguments[0];
+        const canvas = new OffscreenCanvas(100, 100), pen = canvas.getContext("2d");
+        pen.fillStyle = "white"; pen.fillRect(0, 0, 100, 100);
+        pen.lineWidth = 10; pen.strokeRect(50, 20, 1, 60);
+        canvas.convertToBlob().then((blob) => {
+          const clipboardData = new DataTransfer();
+          clipboardData.items.add(new File([blob], "image.png"));
+          document.dispatchEvent(new ClipboardEvent("paste", { clipboardData }));
+          done();
+        });
+        """
+    )
+    page.until(lambda: page.text("digit") == "1", "an answer")
+
+
+def test_what_is_no_picture_and_what_shows_nothing(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("no picture")
+    page.drop(tmp_path / "notes.png")
+    page.until(lambda: "no picture" in page.text("why"), "the refusal")
+    Image.new("L", (200, 100), 220).save(tmp_path / "blank.png")
+    page.drop(tmp_path / "blank.png")
+    page.until(lambda: page.text("words") == "No digit to be seen in this picture.", "the words")
+    assert page.text("why") == ""
+    assert page.seen() == EMPTY
+
+
+def test_drawing_after_a_picture_begins_on_new_paper(
+    page: Page, zero: Stroke, tmp_path: Path
+) -> None:
+    Image.new("L", (200, 100), 220).save(tmp_path / "blank.png")
+    page.drop(tmp_path / "blank.png")
+    page.until(lambda: page.text("words").startswith("No digit"), "the words")
+    page.draw(zero)
+    assert page.answer() == "0"
+
+
+def test_a_picture_that_comes_while_the_pen_is_down(page: Page, tmp_path: Path) -> None:
+    Image.new("L", (200, 100), 220).save(tmp_path / "blank.png")
+    page.press(Keys.TAB, " ", *[Keys.ARROW_DOWN] * 3)
+    page.drop(tmp_path / "blank.png")
+    page.until(lambda: page.text("words").startswith("No digit"), "the words")
+    page.press(*[Keys.ARROW_DOWN] * 9)  # the pen is up
+    assert page.answer() == "?"
+    page.press(" ", *[Keys.ARROW_UP] * 12)
+    assert page.answer() == "1"
+
+
+@pytest.mark.parametrize("width", [320, 360, 768, 1280])
+def test_no_window_scrolls_sideways(page: Page, zero: Stroke, width: int) -> None:
+    metrics = {"width": width, "height": 740, "deviceScaleFactor": 2, "mobile": width < 700}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    page.draw(zero)
+    assert page.answer() == "0"
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    # The answer is in sight of who draws.
+    page.run("scrollTo(0, 0)")
+    assert page.run("return document.getElementById('digit').getBoundingClientRect().bottom") < 740
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_either_scheme(page: Page, scheme: str) -> None:
+    """By WCAG's contrast of 4.5, and the ink's of 3, to what lies behind."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        colours = page.run(
+            "const style = (name) => getComputedStyle(document.documentElement)"
+            ".getPropertyValue(name).trim();"
+            "return ['--desk', '--sheet', '--text', '--quiet', '--alarm', '--ink'].map(style)"
+        )
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    desk, sheet, text, quiet, alarm, ink = map(_luminance, colours)
+    assert (desk > 0.5) == (scheme == "light")
+    for front in (text, quiet, ink):
+        assert _contrast(front, desk) >= 4.5
+    for front in (text, alarm, ink):
+        assert _contrast(front, sheet) >= 4.5
+
+
+def test_every_control_has_a_name(page: Page, door: Door, zero: Stroke) -> None:
+    door.key = "dk_right"
+    page.draw(zero)
+    page.until(page.at("door").is_displayed, "the question for a key")
+    for element in page.browser.find_elements(By.CSS_SELECTOR, "button, input, #paper, #seen"):
+        assert element.accessible_name or not element.is_displayed(), element.tag_name
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+from PIL import Image
+
+from export.digits.data.sources import Dataset
+from export.digits.graph.decoding import MAX_FILE_BYTES
+from export.digits.graph.preprocessing import normalise_files
+
+Normalise = Callable[[list[bytes]], NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def normalise() -> Normalise:
+    return lambda files: normalise_files(tf.constant(files, tf.string)).numpy()
+
+
+def _file(
+    picture: NDArray[Any], mode: str | None = None, kind: str = "PNG", **options: Any
+) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.fromarray(picture.astype(np.uint8))
+    (image.convert(mode) if mode else image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _drawn(image: NDArray[np.uint8], side: int, *, top: int = 0, left: int = 0) -> NDArray[Any]:
+    """The digit in dark ink on a light page, `side` × `side`, moved by whole pixels."""
+    scale = side // 2
+    digit = np.asarray(Image.fromarray(image).resize((scale, scale), Image.Resampling.BICUBIC))
+    page = np.full((side, side), 230.0)
+    start_row, start_column = (side - scale) // 2 + top, (side - scale) // 2 + left
+    page[start_row : start_row + scale, start_column : start_column + scale] -= digit * 0.8
+    return page
+
+
+def _likeness(got: NDArray[np.uint8], want: NDArray[np.uint8]) -> float:
+    """Cosine between two images: 1 is the same up to brightness."""
+    a, b = got.astype(float).ravel(), want.astype(float).ravel()
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def test_mnists_own_images_come_back_as_they_are(digits: Dataset, normalise: Normalise) -> None:
+    images = digits.test.images[:50]
+    got = normalise([_file(image) for image in images])
+    assert got.shape == (50, 28, 28)
+    assert got.dtype == np.uint8
+    assert np.abs(got.astype(int) - images).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("PNG", "L", {}),
+        ("PNG", "1", {}),
+        ("PNG", "P", {}),
+        ("PNG", "LA", {}),
+        ("PNG", "RGB", {}),
+        ("PNG", "RGBA", {}),
+        ("JPEG", "L", {}),
+        ("JPEG", "RGB", {"quality": 60}),
+        ("JPEG", "CMYK", {}),
+        ("JPEG", "RGB", {"progressive": True}),
+    ],
+)
+def test_every_kind_of_png_and_jpeg(
+    digits: Dataset, normalise: Normalise, kind: str, mode: str, options: dict[str, Any]
+) -> None:
+    image = digits.test.images[0]
+    page = _drawn(image, 120)
+    if mode == "1":
+        page = np.where(page > 128, 255, 0)
+    (got,) = normalise([_file(page, mode, kind, **options)])
+    assert _likeness(got, image) > 0.9
+
+
+@pytest.mark.parametrize("side", [60, 100, 300, 600, 1500])
+def test_any_size_any_place_either_paper(digits: Dataset, normalise: Normalise, side: int) -> None:
+    image = digits.test.images[3]
+    page = _drawn(image, side, top=side // 9, left=-side // 7)
+    for picture in (page, 255 - page):
+        (got,) = normalise([_file(picture)])
+        assert _likeness(got, image) > 0.9
+
+
+def test_uneven_light(digits: Dataset, normalise: Normalise) -> None:
+    image = digits.test.images[5]
+    light = np.linspace(1.0, 0.5, 200)[:, np.newaxis] * np.linspace(1.0, 0.8, 200)
+    even, uneven = normalise([_file(_drawn(image, 200)), _file(_drawn(image, 200) * light)])
+    assert _likeness(uneven, even) > 0.95
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize("colours", [2, 3, 4, 16, 17, 200])
+def test_palettes_of_any_depth(
+    digits: Dataset, normalise: Normalise, colours: int, transparent: bool
+) -> None:
+    image = digits.test.images[4]
+    page = Image.fromarray(_drawn(image, 90).astype(np.uint8)).quantize(colours)
+    buffer = io.BytesIO()
+    paper = {"transparency": page.getpixel((0, 0))} if transparent else {}
+    page.save(buffer, "PNG", **paper)
+    (got,) = normalise([buffer.getvalue()])
+    assert _likeness(got, image) > 0.85
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_coarse_grey_with_a_transparent_shade(
+    digits: Dataset, normalise: Normalise, bits: int
+) -> None:
+    """PNG's tRNS chunk for grey: one shade, here the paper's, is transparent."""
+    image = digits.test.images[4]
+    shades = (1 << bits) - 1
+    page = np.round((1 - image / 255.0) * shades).astype(np.uint8)
+    unpacked = np.unpackbits(page[..., np.newaxis], axis=2)[:, :, -bits:].reshape(28, -1)
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in unpacked)
+    header = b"IHDR" + struct.pack(">IIBBBBB", 28, 28, bits, 0, 0, 0, 0)
+    shade = b"tRNS" + struct.pack(">H", shades)
+    (got,) = normalise([_png(header, shade, b"IDAT" + zlib.compress(rows), b"IEND")])
+    assert _likeness(got, image) > 0.9
+
+
+def _png(*chunks: bytes) -> bytes:
+    framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def test_16_bit_png(digits: Dataset, normalise: Normalise) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray((_drawn(digits.test.images[2], 90) * 257).astype(np.uint16)).save(buffer, "PNG")
+    (got,) = normalise([buffer.getvalue()])
+    assert _likeness(got, digits.test.images[2]) > 0.9
+
+
+def test_transparency_is_white_paper(digits: Dataset, normalise: Normalise) -> None:
+    image = digits.test.images[7]
+    ink = np.zeros((28, 28, 4))
+    ink[:, :, 3] = image  # black ink, as opaque as the digit is white
+    (got,) = normalise([_file(ink)])
+    assert _likeness(got, image) > 0.99
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_blank_page_stays_blank(normalise: Normalise, level: int) -> None:
+    (got,) = normalise([_file(np.full((90, 70), level))])
+    assert not got.any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (2, 3)])
+def test_odd_shapes_are_no_errors(normalise: Normalise, shape: tuple[int, int]) -> None:
+    picture = np.zeros(shape)
+    picture[0, 0] = 255
+    assert normalise([_file(picture)]).shape == (1, 28, 28)
+
+
+@pytest.mark.parametrize("sigma", [3, 6, 10, 15])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_blank_page_of_grainy_paper_stays_blank(
+    normalise: Normalise, kind: str, sigma: int
+) -> None:
+    grain = np.random.default_rng(0).normal(0, sigma, (200, 200))
+    light = np.linspace(1.0, 0.6, 200)[:, np.newaxis] * np.linspace(1.0, 0.8, 200)
+    (got,) = normalise([_file(np.clip(230 * light + grain, 0, 255), "L", kind)])
+    assert not got.any()
+
+
+def test_a_markers_stroke_is_worn_and_a_fine_pens_filled(normalise: Normalise) -> None:
+    """A ring, whose hole and line would be lost at MNIST's size."""
+    y, x = np.mgrid[-150:150, -150:150]
+    radius = np.hypot(x, y)
+    thick = 255.0 - 255 * ((radius > 45) & (radius < 110))
+    thin = 255.0 - 255 * ((radius > 105) & (radius < 110))
+    marker, pen = normalise([_file(thick), _file(thin)])
+    assert marker[14, 14] == 0
+    assert (marker > 128).sum() < 220  # of 260 that the ring fills
+    assert (pen > 128).sum() > 60
+
+
+def test_an_empty_batch(normalise: Normalise) -> None:
+    assert normalise([]).shape == (0, 28, 28)
+
+
+def _png_that_claims(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return _png(header, b"IDAT" + zlib.compress(bytes(1000)), b"IEND")
+
+
+def _jpeg_that_claims(width: int, height: int) -> bytes:
+    data = bytearray(_file(np.zeros((8, 8)), "L", "JPEG"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def _jpeg_of_many_scans(count: int) -> bytes:
+    data = _file(np.zeros((8, 8)), "L", "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (count - data.count(b"\xff\xda")) + data[-2:]
+
+
+GOOD = _file(np.eye(28) * 255)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (b"", "is no PNG or JPEG"),
+        (b"GIF89a" + bytes(100), "is no PNG or JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "is no PNG or JPEG"),
+        (GOOD + bytes(MAX_FILE_BYTES), "is larger than] [1048576"),
+        (_png_that_claims(50_000, 50_000), "declares] [50000 50000"),
+        (_png_that_claims(2**31 - 1, 1), "declares] [1 2147483647"),
+        (_png_that_claims(0, 5), "declares] [5 0"),
+        (_jpeg_that_claims(60_000, 60_000), "declares] [60000 60000"),
+        (_jpeg_of_many_scans(65), "has] [65] [scans; a JPEG has at most] [64"),
+        (_jpeg_of_many_scans(50_000), "has] [50000"),
+        (GOOD[:60], "PNG"),
+        (b"\xff\xd8\xff" + bytes(100), "JPEG"),
+    ],
+)
+def test_what_would_hurt_is_refused_with_its_place_in_the_batch(
+    normalise: Normalise, bad: bytes, words: str
+) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError) as refusal:
+        normalise([GOOD, bad])
+    assert words in refusal.value.message
+    if "[" in words:
+        assert "[image] [1]" in refusal.value.message

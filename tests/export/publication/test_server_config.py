@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from export.errors import InputError
+from export.publication.server_config import named_versions
+
+CONFIG = """
+model_config_list {
+  config {
+    name: "mnist"  base_path: "/models/mnist"  model_platform: "tensorflow"
+    model_version_policy { specific { versions: 3 versions: 5 } }
+    version_labels { key: "stable" value: 3 }
+    version_labels { key: "canary" value: 6 }
+  }
+  config {
+    name: "old"  base_path: "/elsewhere/mnist/"  model_platform: "tensorflow"
+    version_labels { key: "stable" value: 1 }
+  }
+  config {
+    name: "another"  base_path: "/models/another"  model_platform: "tensorflow"
+    model_version_policy { specific { versions: 9 } }
+  }
+}
+"""
+
+
+def test_versions_are_named_by_number_and_by_label(tmp_path: Path) -> None:
+    (tmp_path / "models.config").write_text(CONFIG)
+    assert named_versions(tmp_path, "mnist") == {1, 3, 5, 6}
+    assert named_versions(tmp_path, "another") == {9}
+    assert named_versions(tmp_path, "none") == set()
+
+
+def test_without_a_configuration_none_is_named(tmp_path: Path) -> None:
+    assert named_versions(tmp_path, "mnist") == set()
+
+
+@pytest.mark.parametrize("content", [b"model_config_list {", b"nonsense: 1", b"\xff\xfe"])
+def test_a_damaged_configuration_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "models.config").write_bytes(content)
+    with pytest.raises(InputError, match=r"models\.config is no ModelServerConfig"):
+        named_versions(tmp_path, "mnist")
