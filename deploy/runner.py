@@ -24,10 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from client import DigitClient
+from tfserving_client import DigitClient
 
 START_TIMEOUT = 120.0  # seconds; an image on a busy machine takes its time
 _STOP_TIMEOUT = 30.0  # seconds
+# As the compose file has it: by default a real server refuses calls of a few busy callers.
+THREADS = "--grpc_max_threads=256"
 _IMAGE_PORTS = (8500, 8501)  # fixed by the image's entry point
 _PORTS = range(10_081, 32_768)  # browsers refuse 10080
 _untried = iter(random.sample(_PORTS, len(_PORTS)))  # so that none is given twice
@@ -69,7 +71,7 @@ def serve(base_path: Path, *, name: str = "mnist", flags: Sequence[str] = ()) ->
             f"--model_name={name}",
             f"--model_base_path={base_path}",
         ]
-    command += flags
+    command += [THREADS, *flags]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:

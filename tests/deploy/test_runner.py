@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client import DigitClient, Unreachable
 from deploy import runner
 from deploy.runner import StartFailed, free_ports, serve
 from tests.conftest import Version
+from tests.deploy.conftest import ROOT
+from tfserving_client import DigitClient, Unreachable
 
 
 def test_the_server_named_by_the_environment_serves_and_is_stopped(
@@ -30,7 +31,10 @@ def test_the_server_named_by_the_environment_serves_and_is_stopped(
             assert len(digits.classify(np.zeros((2, 28, 28), np.uint8))) == 2
         assert server.command.startswith(f"{binary} --port=")
     assert server.process.returncode == 0
-    assert "--model_name=digits" in Path(f"{binary}.flags").read_text()
+    given = Path(f"{binary}.flags").read_text()
+    assert "--model_name=digits" in given
+    assert runner.THREADS in given
+    assert f"- {runner.THREADS}\n" in (ROOT / "deploy/docker-compose.yml").read_text()
     with DigitClient(server.rest_url) as digits, pytest.raises(Unreachable):
         digits.status()
 
