@@ -257,4 +257,33 @@ def _bodies() -> Iterator[dict[str, Any]]:
         }
 
 
-CASES: list[dict[str, Any]] = [*_printing(), *_splitting(), *_tensors(), *_bodies()]
+# Errors that quote bytes which are no UTF-8
+
+
+def _quotes() -> Iterator[dict[str, Any]]:
+    # The first bytes of a PNG, where a serialized tf.Example is wanted.
+    png = _base64(b"\x89PNG")
+    body = f'{{"signature_name": "classify", "inputs": [{{"b64": "{png}"}}]}}'
+    tensor = _tensor("DT_STRING", 1, string_val=[png])
+    text = "Could not parse example input, value: '\udc89PNG'"
+    yield {
+        "id": "more-quotes/over-rest",
+        "setup": "main",
+        "request": post("mnist", body),
+        "compare": "prefix",
+        "response": {
+            "status": 400,
+            "type": "application/json",
+            "body": f'{{\n    "error": "{text}',
+        },
+    }
+    yield {
+        "id": "more-quotes/over-grpc",
+        "setup": "main",
+        "request": predict("mnist", {"inputs": tensor}, "classify"),
+        "compare": "any",
+        "response": said("INVALID_ARGUMENT", ""),
+    }
+
+
+CASES: list[dict[str, Any]] = [*_printing(), *_splitting(), *_tensors(), *_bodies(), *_quotes()]
