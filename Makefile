@@ -23,7 +23,8 @@ pip := $(bin)/pip --quiet --disable-pip-version-check install
 
 setup: .venv/dev.installed  ## the environment for everything
 
-setup-%: .venv/%.installed ;  # operate, export or local: what each lock file holds
+# Of any lock file: operate, export, local.
+setup-%: .venv/%.installed ;
 setup-operate:  ## the environment for `python -m deploy` alone
 
 demo: .venv/dev.installed  ## train and publish a model if there is none, serve it, classify real digits

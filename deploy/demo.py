@@ -16,14 +16,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from deploy import environment
 
-from deploy.operate.commands import NOTHING_RUNS
-from deploy.runner import StartFailed, serve
-from tfserving_client import CallError, Classification, DigitClient
-from tfserving_client.command.drawing import bar, draw, side_by_side
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image, ImageDraw
+
+    from deploy.operate.commands import NOTHING_RUNS
+    from deploy.runner import StartFailed, serve
+    from tfserving_client import CallError, Classification, DigitClient
+    from tfserving_client.command.drawing import bar, draw, side_by_side
+except ModuleNotFoundError as missing:
+    sys.exit(f"demo: {environment.told(missing, 'make setup')}")
 
 MODEL = Path("models/mnist")
 SHEET = Path("build/demo.png")

@@ -41,8 +41,9 @@ def _run(arguments: list[str]) -> int:
         print(f"{error}\n{command_line.usage()}", end="")
         return FAILED
     if flags.version:
+        library = importlib.metadata.version("tensorflow")
         print("TensorFlow ModelServer: deploy.local, speaking 2.21.0")
-        print(f"TensorFlow Library: {importlib.metadata.version('tensorflow')}")
+        print(f"TensorFlow Library: {library}")
         return 0
     if unknown:
         print(f"unknown argument: {unknown[0]}\n{command_line.usage()}", end="", flush=True)
