@@ -31,7 +31,7 @@ what, root, source, kills = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), i
 
 if what == "publish":
     import shutil
-    from export.repository import Repository
+    from export.publication.repository import Repository
 
     def run():
         repository = Repository(root, "mnist")

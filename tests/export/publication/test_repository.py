@@ -131,7 +131,8 @@ def test_a_killed_runs_staging_is_removed_by_the_next_and_a_living_ones_is_not(
     repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from export.repository import *\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from export.publication.repository import *\n"
         f"with Repository(Path({str(repository.folder.parent)!r}), 'mnist').staging():\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )

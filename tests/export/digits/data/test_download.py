@@ -473,7 +473,7 @@ def _run(server: _Server, *, before: str = "") -> subprocess.Popen[bytes]:
     """The download in a process of its own, which may be killed."""
     program = f"""
 import os, pathlib, signal
-from export import data
+from export.digits.data import sources as data
 # Whoever runs the tests in the background makes them, and what they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 data.MNIST_URL, data.MNIST_SHA256 = {server.url!r}, {SHA256!r}

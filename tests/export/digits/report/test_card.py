@@ -10,7 +10,9 @@ import pytest
 
 from tests.conftest import Version
 
-SCHEMA = json.loads(resources.files("export").joinpath("model_card.schema.json").read_text())
+SCHEMA = json.loads(
+    resources.files("export.digits.report").joinpath("model_card.schema.json").read_text()
+)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
-from export import devices
+from export.digits.training import devices
 devices.strategy = functools.partial(devices.strategy, "CPU")
 from export.__main__ import main
 sys.exit(main())
