@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from export import interruption
 from export.errors import InputError, Refused
-from export.progress import say
+from export.progress import say, without_native_notes
 
 if TYPE_CHECKING:
     from export.pipeline import Published
@@ -59,9 +59,10 @@ def _run(options: argparse.Namespace) -> Published:
         say("        starting TensorFlow")
     # A server may be at work on the same GPU, and by default TensorFlow takes all of its memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    import tensorflow as tf
+    with without_native_notes():
+        import tensorflow as tf
 
-    from export import pipeline
+        from export import pipeline
 
     tf.get_logger().setLevel("ERROR")
     return pipeline.run(pipeline.Options(**vars(options)))
@@ -175,8 +176,7 @@ def _silence_native_logs() -> None:
     Some of them heed no log level and write straight to file descriptor 2; Python's own standard
     error goes on as before. What matters is raised. TF_CPP_MIN_LOG_LEVEL=0 shows all of them.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 

@@ -85,14 +85,14 @@ def _without_native_notes() -> Iterator[None]:
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":
         yield
         return
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a Path would be no shorter)
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _leave(status: int) -> NoReturn:

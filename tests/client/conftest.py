@@ -27,11 +27,16 @@ from tfserving_client import (
     Classification,
     DigitClient,
     Metadata,
+    Policy,
     ServingClient,
     VersionStatus,
 )
 
 Result = TypeVar("Result")
+IMAGES = np.arange(2 * 784, dtype=np.int64).reshape(2, 28, 28) % 256
+# Probabilities of a nine and a zero.
+ROWS = [[0.0] * 9 + [1.0], [0.75] + [0.0] * 8 + [0.25]]
+ONCE = Policy(attempts=1, timeout=30)
 PACKED_IS_MISSING = b'{"error": "Serving signature name: \\"packed\\" not found in signature def"}'
 
 

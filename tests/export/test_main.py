@@ -189,6 +189,19 @@ def test_bad_input_is_one_sentence_and_status_2(
     assert _tree(tmp_path) == {"mnist", "mnist/3"}
 
 
+@pytest.mark.parametrize("level", ["", "3", "1"])
+def test_tensorflows_import_writes_nothing_between_the_lines(level: str) -> None:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": level}
+    if not level:
+        del environment["TF_CPP_MIN_LOG_LEVEL"]
+    command = [sys.executable, "-m", "export", "--json", "--data=/none"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    starting, refusal = done.stderr.splitlines()
+    assert starting.strip() == "starting TensorFlow"
+    assert refusal.startswith("python -m export: --data /none: ")
+
+
 @pytest.mark.parametrize(
     "flag",
     ["--version=0", "--version=x", f"--version={2**63}", "--epochs=0", "--epochs=9999999999",

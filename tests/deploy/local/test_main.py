@@ -1,7 +1,10 @@
 """Whole processes: starting, switching versions, stopping, and refusing to start."""
 
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -121,6 +124,17 @@ def test_ends_by_itself(start_server: Any, arguments: list[str], status: int, sa
     assert ended == status
     assert said in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("level", ["", "3", "1"])
+def test_tensorflows_import_writes_nothing(level: str) -> None:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": level}
+    if not level:
+        del environment["TF_CPP_MIN_LOG_LEVEL"]
+    command = [sys.executable, "-m", "deploy.local", "--port=0"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (255, "")
+    assert done.stdout.startswith("Failed to start server. Error: ")
 
 
 def test_a_config_file_that_is_polled(
