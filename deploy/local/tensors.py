@@ -25,7 +25,7 @@ _TENSORFLOW_MAX_RANK = 254
 MAX_BYTES = 2**31 - 1
 
 
-class Deep(NDArray[Any]):
+class Deep(np.ndarray[Any, np.dtype[Any]]):
     """The values of a tensor with more dimensions than numpy holds, all in a row.
 
     Attributes:

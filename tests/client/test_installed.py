@@ -148,6 +148,8 @@ def test_it_works_with_every_supported_release_of(
     folder: Path, python: Path, script: Path, release: str
 ) -> None:
     name, _, wanted = release.partition("==")
+    if name == "numpy" and wanted < "2" and sys.version_info >= (3, 13):
+        pytest.skip(f"numpy {wanted} has no wheel for Python 3.13")
     environment = {}
     if not version(name).startswith(wanted.removesuffix("*")):
         target = fetch(folder / release.removesuffix(".*"), "--no-deps", release)

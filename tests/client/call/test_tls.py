@@ -41,11 +41,13 @@ def pems(tmp_path_factory: pytest.TempPathFactory) -> Pems:
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     for authority in ("ours", "theirs"):
         key = ("-keyout", pems[f"{authority}-key"], "-out", pems[authority])
-        _openssl("req", "-x509", *new_key, *key, "-subj", f"/CN={authority}", "-days", 2)
+        # Python takes no authority without it, since 3.13.
+        usage = ("-addext", "keyUsage=critical,keyCertSign")
+        _openssl("req", "-x509", *new_key, *key, *usage, "-subj", f"/CN={authority}", "-days", 2)
         for who in ("server", "client"):
             name = f"{authority}-{who}"
             extensions = pems.folder / "extensions"
-            extensions.write_text("subjectAltName=IP:127.0.0.1")
+            extensions.write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid")
             key = ("-keyout", pems[f"{name}-key"], "-out", pems[f"{name}-request"])
             _openssl("req", *new_key, *key, "-subj", f"/CN={name}")
             signed = ("-CA", pems[authority], "-CAkey", pems[f"{authority}-key"], "-CAcreateserial")
