@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tfserving_client import DigitClient
+from tfserving_client import ServingClient
 
 START_TIMEOUT = 120.0  # seconds; an image on a busy machine takes its time
 _STOP_TIMEOUT = 30.0  # seconds
@@ -102,8 +102,8 @@ def _image_command(
 
 def _wait_until_ready(server: Server, name: str, log: IO[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT
-    with DigitClient(server.rest_url, model=name, timeout=5) as digits:
-        while not digits.ready():
+    with ServingClient(server.rest_url, model=name, timeout=5) as serving:
+        while not serving.ready():
             status = server.process.poll()
             if status is not None or time.monotonic() > deadline:
                 what = "gave no answer in time" if status is None else f"ended with status {status}"

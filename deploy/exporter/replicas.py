@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from deploy.exporter.models import Models
-from tfserving_client import DigitClient, DigitsError, NotFound, Policy, State, VersionStatus
+from tfserving_client import NotFound, Policy, ServingClient, ServingError, State, VersionStatus
 
 TIMEOUT = 1.5  # seconds for each question; Prometheus itself waits ten
 _AT_ONCE = 16
@@ -88,9 +88,9 @@ def _resolve(place: str) -> set[str]:
 def _status(replica: str, model: str) -> tuple[VersionStatus, ...] | None:
     """The model's versions; None where nothing answers as the server does."""
     try:
-        with DigitClient(f"http://{replica}", model=model, policy=_NO_RETRY) as digits:
-            return digits.status()
+        with ServingClient(f"http://{replica}", model=model, policy=_NO_RETRY) as serving:
+            return serving.status()
     except NotFound:
         return ()
-    except DigitsError:
+    except ServingError:
         return None

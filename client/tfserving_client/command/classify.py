@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
-from tfserving_client.command.connection import connect
+from tfserving_client.command.connection import settings
 from tfserving_client.command.failures import fail, line
 from tfserving_client.command.pictures import pictures
 from tfserving_client.command.progress import Progress
@@ -21,7 +21,7 @@ _MANY = 100  # pictures; with more the progress is shown at once
 
 def classify(options: argparse.Namespace) -> int:
     """Answer for each picture, whatever becomes of the others; the exit status."""
-    from tfserving_client import InvalidInput, Rejected, ServingError
+    from tfserving_client import DigitClient, InvalidInput, Rejected, ServingError
     from tfserving_client.command.drawing import bar, picture
 
     named, total = pictures(options.files)
@@ -42,7 +42,8 @@ def classify(options: argparse.Namespace) -> int:
         return f"{share}{done:,}{of} pictures, {done / seconds:,.0f}/s"
 
     which = {"version": options.version, "label": options.label}
-    with connect(options) as digits, Progress(pace, at_once=(total or 0) > _MANY) as progress:
+    digits = DigitClient(**settings(options), timeout=options.timeout)
+    with digits, Progress(pace, at_once=(total or 0) > _MANY) as progress:
         for answer in digits.classify_many(items(), **which, return_exceptions=True):
             (name, item), done = asked.popleft(), done + 1
             if isinstance(answer, ServingError):

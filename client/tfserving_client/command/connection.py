@@ -1,13 +1,9 @@
-"""The client that a command line asks for."""
+"""What a command line says of the client that it wants."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
-
-# numpy and gRPC load slowly: within functions, where Ctrl-C is met, and not for --help.
-if TYPE_CHECKING:
-    from tfserving_client import DigitClient
+from typing import Any
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -21,10 +17,3 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "api_key": options.api_key,
         "tls": Tls(**files) if any(files.values()) else None,
     }
-
-
-def connect(options: argparse.Namespace) -> DigitClient:
-    """A client of the server, model and key that the options name."""
-    from tfserving_client import DigitClient
-
-    return DigitClient(**settings(options), timeout=options.timeout)

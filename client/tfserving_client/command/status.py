@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from tfserving_client.command.connection import connect
+from tfserving_client.command.connection import settings
 from tfserving_client.command.progress import Progress
+
+# numpy and gRPC load slowly: within functions, where Ctrl-C is met, and not for --help.
+if TYPE_CHECKING:
+    from tfserving_client import ServingClient
 
 
 def status(options: argparse.Namespace) -> int:
     """Print the state of every version; the exit status."""
-    with connect(options) as digits:
-        for row in digits.status(version=options.version):
+    with _connect(options) as serving:
+        for row in serving.status(version=options.version):
             if options.json:
                 print(json.dumps(asdict(row)))
             else:
@@ -23,8 +28,8 @@ def status(options: argparse.Namespace) -> int:
 
 def metadata(options: argparse.Namespace) -> int:
     """Print the signatures of a loaded version; the exit status."""
-    with connect(options) as digits:
-        found = digits.metadata(version=options.version, label=options.label)
+    with _connect(options) as serving:
+        found = serving.metadata(version=options.version, label=options.label)
     if options.json:
         print(json.dumps(asdict(found)))
         return 0
@@ -42,7 +47,13 @@ def wait(options: argparse.Namespace) -> int:
     """Return once a version is AVAILABLE; the exit status."""
     timeout = options.timeout
     where = f"{options.model} at {options.url}"
-    with connect(options) as digits, Progress(lambda s: f"{where}: {s:.0f} of {timeout:g} s"):
-        digits.wait_until_ready(version=options.version, timeout=timeout)
+    with _connect(options) as serving, Progress(lambda s: f"{where}: {s:.0f} of {timeout:g} s"):
+        serving.wait_until_ready(version=options.version, timeout=timeout)
     print(json.dumps({"ready": True}) if options.json else f"{where} is ready")
     return 0
+
+
+def _connect(options: argparse.Namespace) -> ServingClient:
+    from tfserving_client import ServingClient
+
+    return ServingClient(**settings(options), timeout=options.timeout)

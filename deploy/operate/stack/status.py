@@ -13,7 +13,7 @@ import docker
 from deploy.operate.access import certificates, keys
 from deploy.operate.errors import Refused
 from deploy.operate.stack.containers import Container, of_project
-from tfserving_client import CallError, DigitClient
+from tfserving_client import CallError, ServingClient
 from tfserving_client.results import State, VersionStatus
 
 _NEEDED = {"serving", "gateway"}
@@ -125,8 +125,8 @@ def _versions(replica: Container, gateway: str | None) -> Sequence[VersionStatus
         asked.append(gateway)
     for url in asked:
         try:
-            with DigitClient(url, timeout=_TIMEOUT) as digits:
-                return digits.status()
+            with ServingClient(url, model="mnist", timeout=_TIMEOUT) as serving:
+                return serving.status()
         except CallError:
             continue
     return None
