@@ -76,15 +76,24 @@ def test_a_finger_draws_and_does_not_scroll(page: Page, zero: Stroke) -> None:
         page.browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
 
 
-def test_a_second_finger_does_not_draw(page: Page) -> None:
+def test_a_second_finger_does_not_draw(page: Page, zero: Stroke) -> None:
     page.browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     try:
-        one, palm, end = page.in_window((0.4, 0.2), (0.9, 0.9), (0.4, 0.8))
-        page.send("Touch", type="touchStart", touchPoints=[{**one, "id": 0}])
-        page.send("Touch", type="touchStart", touchPoints=[{**one, "id": 0}, {**palm, "id": 1}])
-        page.send("Touch", type="touchMove", touchPoints=[{**end, "id": 0}, {**palm, "id": 1}])
+        page.touch(zero)
+        assert page.answer() == "0"
+        alone = page.seen()
+        page.at("clear").click()
+        assert page.answer() == "?"
+
+        palm, first, *more = page.in_window((0.95, 0.95), *zero)
+        palm["id"] = 1
+        page.send("Touch", type="touchStart", touchPoints=[{**first, "id": 0}])
+        page.send("Touch", type="touchStart", touchPoints=[{**first, "id": 0}, palm])
+        for place in more:
+            page.send("Touch", type="touchMove", touchPoints=[{**place, "id": 0}, palm])
         page.send("Touch", type="touchEnd", touchPoints=[])
-        assert page.answer() == "1"
+        assert page.answer() == "0"
+        assert page.seen() == alone
     finally:
         page.browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
 
@@ -236,7 +245,9 @@ def test_a_picture_that_comes_while_the_pen_is_down(page: Page, tmp_path: Path) 
     page.press(*[Keys.ARROW_DOWN] * 9)  # the pen is up
     assert page.answer() == "?"
     page.press(" ", *[Keys.ARROW_UP] * 12)
-    assert page.answer() == "1"
+    assert page.answer() != "?"  # which digit a bare line is, is the model's to say
+    inked = [row for row in page.seen() if any(row)]
+    assert len(inked) >= 16  # upright, as it was drawn
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
