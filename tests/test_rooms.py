@@ -33,7 +33,7 @@ HOUSES = {
     ),
     "deploy.operate": ("errors", "access", "stack", "commands"),
     "deploy.local": (
-        "errors flags prometheus varint",
+        "errors flags lean_tensorflow prometheus varint",
         "metrics tensors text_files",
         "models",
         "batching handlers",

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from deploy import environment
 from deploy.local import flags as command_line
+from deploy.local import lean_tensorflow
 from deploy.local.errors import ServingError
 
 FAILED = 255
@@ -56,15 +57,11 @@ def _run(arguments: list[str]) -> int:
 def _serve(flags: command_line.Flags) -> int:
     # TensorFlow takes seconds to import: say what is wrong with the flags before, not after.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # TensorFlow imports Keras 3 with all that it knows, a third of the start, unless told not to.
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    lean_tensorflow.prepare()
     gc.disable()  # while importing, which leaves no garbage worth the time
     with _without_native_notes():
-        import tensorflow as tf
+        from deploy.local import server
 
-    from deploy.local import server
-
-    tf.get_logger().setLevel(logging.ERROR)
     # What is imported stays: without this each full collection walks it, a third of a second.
     gc.freeze()
     gc.enable()

@@ -152,7 +152,7 @@ async def _open_ports(
         check_method=flags.enable_signature_method_name_check,
         as_content=flags.enable_serialization_as_tensor_content,
     )
-    rpc = await grpc_server.make_server(
+    rpc = grpc_server.make_server(
         handlers,
         flags.grpc_max_threads,
         grpc_server.channel_arguments(flags.grpc_channel_arguments),
@@ -170,7 +170,7 @@ async def _open_ports(
     except RuntimeError:
         _log.error("Cannot listen for gRPC on %s:%d: is the port taken?", flags.host, flags.port)
         raise invalid("Failed to BuildAndStart gRPC server") from None
-    await rpc.start()
+    rpc.start()
     _log.info("Running gRPC ModelServer at %s:%d ...", flags.host, flags.port)
     face = RestServer(
         handlers,
@@ -186,7 +186,8 @@ async def _open_ports(
     try:
         yield
     finally:
-        await asyncio.gather(rpc.stop(flags.drain_seconds), runner.cleanup())
+        stopped = rpc.stop(flags.drain_seconds)
+        await asyncio.gather(asyncio.to_thread(stopped.wait), runner.cleanup())
 
 
 async def _open_rest(runner: web.ServerRunner, flags: Flags) -> None:

@@ -13,7 +13,7 @@ _SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.Ser
 
 
 def add(
-    server: grpc.aio.Server,
+    server: grpc.Server,
     services: Mapping[str, Mapping[str, Any]],
     generated: Iterable[FileDescriptor] = (),
 ) -> None:
@@ -35,7 +35,7 @@ def add(
             _add_file(pool, request_type.DESCRIPTOR.file)
         pool.Add(_describe(service, methods))
     rpc = grpc.stream_stream_rpc_method_handler(
-        reflection.aio.ReflectionServicer([*services, *names], pool).ServerReflectionInfo,
+        reflection.ReflectionServicer([*services, *names], pool).ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )

@@ -1,11 +1,10 @@
 """The gRPC port: a table of methods, each a request type and a handler."""
 
-import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import math
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,30 +59,31 @@ def methods(handlers: Handlers) -> dict[str, dict[str, tuple[Any, Callable[..., 
     }
 
 
-async def make_server(
+def make_server(
     handlers: Handlers,
     threads: int,
     channel_arguments: list[tuple[str, Any]],
     *,
     health: bool = False,
-) -> grpc.aio.Server:
+) -> grpc.Server:
     """A server without ports yet, answering `methods` in a pool of so many threads."""
-    server = grpc.aio.server(
+    pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc")
+    server = grpc.server(
+        pool,
         options=[
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
             # Two servers on one port would share its callers without anybody noticing.
             ("grpc.so_reuseport", 0),
             *channel_arguments,
-        ]
+        ],
     )
-    pool = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc")
     services = methods(handlers)
     for service, table in services.items():
-        rpcs = {name: _rpc(pool, name, *row) for name, row in table.items()}
+        rpcs = {name: _rpc(name, *row) for name, row in table.items()}
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, rpcs)])
     if health:
-        await _add_health(server)
+        _add_health(server)
     types = {
         service: {name: row[0] for name, row in table.items()}
         for service, table in services.items()
@@ -92,11 +92,11 @@ async def make_server(
     return server
 
 
-async def _add_health(server: grpc.aio.Server) -> None:
+def _add_health(server: grpc.Server) -> None:
     """The health service, which says SERVING for ever, as the real server's does."""
-    servicer = health_check.aio.HealthServicer()
+    servicer = health_check.HealthServicer()
     for name in ("", "ModelService", "PredictionService"):
-        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
 
 
@@ -116,47 +116,46 @@ def credentials(path: Path) -> grpc.ServerCredentials:
     )
 
 
-def _rpc(
-    pool: concurrent.futures.Executor,
-    name: str,
-    request_type: Any,
-    handler: Callable[..., Any],
-) -> grpc.RpcMethodHandler:
-    """Messages are read and written in the pool too, so that large ones hold nobody up."""
+def _rpc(name: str, request_type: Any, handler: Callable[..., Any]) -> grpc.RpcMethodHandler:
+    """Messages are read and written in the thread that answers, so that large ones hold nobody up."""
     counted = name in _COUNTED
 
-    def work(body: bytes, deadline: float | None) -> bytes:
+    def work(body: bytes, timeout_ms: int) -> bytes:
         try:
             request = request_type.FromString(body)
         except DecodeError:
             raise ServingError(Code.INTERNAL, "Unable to parse the request message.") from None
-        # A deadline that has passed already must not look like none.
-        timeout_ms = max(1, int((deadline - time.monotonic()) * 1000)) if deadline else 0
         with metrics.request(request.model_spec.name, name, "GRPC") if counted else _UNCOUNTED:
             answer: bytes = handler(request, timeout_ms).SerializeToString()
         return answer
 
-    async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        remaining = context.time_remaining()
-        deadline = None if remaining is None else time.monotonic() + remaining
+    def answer(body: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work, body, deadline)
+            return work(body, _timeout_ms(context))
         except ServingError as error:
             code, message = error.code, error.message
         except Exception as error:  # a fault of this server is one request's trouble
             _log.exception("request failed")
             code, message = Code.INTERNAL, f"{type(error).__name__}: {error}"
-        await context.abort(_CODES[int(code)], _cut(message))
+        context.abort(_CODES[int(code)], _cut(message))
         raise AssertionError("abort raises")
 
     return grpc.unary_unary_rpc_method_handler(answer)
 
 
-def _cut(message: str) -> str:
-    """At most so many bytes; gRPC's Python interface takes only text that is Unicode."""
+def _timeout_ms(context: grpc.ServicerContext) -> int:
+    """What is left of the call's deadline; 0: it has none."""
+    remaining = context.time_remaining()
+    if remaining is None or math.isinf(remaining):
+        return 0
+    # A deadline that has passed already must not look like none.
+    return max(1, int(remaining * 1000))
+
+
+def _cut(message: str) -> bytes:
+    """At most so many bytes, whatever they are and wherever that cuts."""
     text = message.encode("utf-8", "surrogateescape")
-    cut = text[:_MESSAGE_LIMIT].decode("utf-8", "replace")
-    return cut if len(text) <= _MESSAGE_LIMIT else f"{cut}...TRUNCATED"
+    return text if len(text) <= _MESSAGE_LIMIT else text[:_MESSAGE_LIMIT] + b"...TRUNCATED"
 
 
 def channel_arguments(text: str) -> list[tuple[str, Any]]:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from google.protobuf.message import DecodeError
+from tensorflow.python.framework import errors_impl
+from tensorflow.python.lib.io._pywrap_record_io import RecordIterator
 from tensorflow_serving.apis import prediction_log_pb2
 
 from deploy.local import metrics, tensors
@@ -93,8 +94,8 @@ def run(
 
 def _records(file: Path) -> Iterator[bytes]:
     try:
-        yield from tf.compat.v1.io.tf_record_iterator(str(file))
-    except tf.errors.DataLossError as error:
+        yield from RecordIterator(str(file), "")
+    except errors_impl.DataLossError as error:
         raise ServingError(
             Code.DATA_LOSS,
             f"{error.message}. Please verify your warmup data is in TFRecord format.",

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.framework import dtypes
+from tensorflow.python.ops import gen_array_ops, gen_parsing_ops
 
 from deploy.local import tensors
 from deploy.local.tensors import Array
@@ -43,14 +44,14 @@ class DeepRuns:
 
     def _parser(self, name: str) -> tuple[Any, Any]:
         if name not in self._parsers:
-            message = tf.compat.v1.placeholder(tf.string, [])
+            message = gen_array_ops.placeholder(dtypes.string, [])
             dtype = self._session.graph.get_tensor_by_name(name).dtype
-            self._parsers[name] = message, tf.io.parse_tensor(message, dtype)
+            self._parsers[name] = message, gen_parsing_ops.parse_tensor(message, dtype)
         return self._parsers[name]
 
     def _writer(self, name: str) -> Any:
         if name not in self._writers:
-            self._writers[name] = tf.io.serialize_tensor(
+            self._writers[name] = gen_parsing_ops.serialize_tensor(
                 self._session.graph.get_tensor_by_name(name)
             )
         return self._writers[name]

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session as c_api
+from tensorflow.python.client import session
+from tensorflow.python.framework import errors_impl, importer, ops
 
 from deploy.local import metrics, text_files
 from deploy.local.errors import Code, ServingError, from_os, from_quoted, invalid
@@ -76,10 +77,10 @@ class LoadedGraph:
         self.name = name
         self.version = version
         self.signatures = dict(meta_graph.signature_def)
-        self._graph = tf.Graph()
+        self._graph = ops.Graph()
         with self._graph.as_default():
-            tf.graph_util.import_graph_def(meta_graph.graph_def, name="")
-        self._session = tf.compat.v1.Session(graph=self._graph, config=config)
+            importer.import_graph_def(meta_graph.graph_def, name="")
+        self._session = session.Session(graph=self._graph, config=config)
         self._session._extend_graph()
         self._outputs: dict[str, Any] = {}
         self._deep = DeepRuns(self._session)
@@ -115,7 +116,7 @@ class LoadedGraph:
                 [self._target(name) for name in targets],
                 timeout_ms,
             )
-        except (tf.errors.OpError, UnicodeDecodeError) as error:
+        except (errors_impl.OpError, UnicodeDecodeError) as error:
             raise _from_tensorflow(error) from None
 
     def _check_types(self, feeds: Mapping[str, Array]) -> None:
@@ -182,7 +183,7 @@ class LoadedGraph:
         _give_back(0)
 
 
-def _from_tensorflow(error: tf.errors.OpError | UnicodeDecodeError) -> ServingError:
+def _from_tensorflow(error: errors_impl.OpError | UnicodeDecodeError) -> ServingError:
     if isinstance(error, UnicodeDecodeError):
         return from_quoted(error.object)
     return ServingError(Code(error.error_code), error.message)
@@ -215,7 +216,7 @@ def _load(
     meta_graph = read_meta_graph(path, tags)
     try:
         servable = LoadedGraph(name, version, meta_graph, config or config_pb2.ConfigProto())
-    except (tf.errors.OpError, UnicodeDecodeError) as error:
+    except (errors_impl.OpError, UnicodeDecodeError) as error:
         raise _from_tensorflow(error) from None
     except ValueError as error:  # what TensorFlow's Python makes of a graph that is not valid
         raise invalid(str(error)) from None
