@@ -12,9 +12,7 @@ import pytest
 
 from tests.congruence.servers import IS_LOCAL
 
-DEVIATIONS = {
-    "more-tensors/message-cut-within-a-character": "what is not UTF-8 becomes U+FFFD over gRPC",
-}
+DEVIATIONS: dict[str, str] = {}
 
 
 def marks(id_: str) -> list[pytest.MarkDecorator]:

@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import logging
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from deploy.local.grpc import reflection
 from deploy.local.handlers.rpcs import Handlers
 
 _MESSAGE_LIMIT = 1024
+_ENDLESS = 1e9  # seconds; beyond it there is no deadline, which gRPC tells as a large number
 _COUNTED = ("Predict", "Classify", "Regress")
 _UNCOUNTED = contextlib.nullcontext()
 _CODES = {status.value[0]: status for status in grpc.StatusCode}
@@ -117,7 +117,7 @@ def credentials(path: Path) -> grpc.ServerCredentials:
 
 
 def _rpc(name: str, request_type: Any, handler: Callable[..., Any]) -> grpc.RpcMethodHandler:
-    """Messages are read and written in the thread that answers, so that large ones hold nobody up."""
+    """Messages are read and written in the thread that answers: large ones hold nobody up."""
     counted = name in _COUNTED
 
     def work(body: bytes, timeout_ms: int) -> bytes:
@@ -146,7 +146,7 @@ def _rpc(name: str, request_type: Any, handler: Callable[..., Any]) -> grpc.RpcM
 def _timeout_ms(context: grpc.ServicerContext) -> int:
     """What is left of the call's deadline; 0: it has none."""
     remaining = context.time_remaining()
-    if remaining is None or math.isinf(remaining):
+    if remaining is None or remaining > _ENDLESS:
         return 0
     # A deadline that has passed already must not look like none.
     return max(1, int(remaining * 1000))
