@@ -12,13 +12,10 @@ help:  ## list the targets
 
 # An environment holds a set of locks/ and the client, as it stands here. The stamp is made last, so
 # an interrupted installation is taken up again.
-pip := $(bin)/pip --quiet --disable-pip-version-check install
 .venv/%.installed: locks/%.txt client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
-	@echo "setup   installing $< into .venv; a minute or two, once"
-	@test -x $(bin)/pip || $(PYTHON) -m venv .venv
-	@$(pip) --require-hashes --requirement $<
-	@$(pip) --no-index --no-deps --no-build-isolation --editable client
+	@echo "setup   installing $< into .venv; once"
+	@sh locks/install.sh $* $(PYTHON)
 	@touch $@
 
 setup: .venv/dev.installed  ## the environment for everything
@@ -27,7 +24,7 @@ setup: .venv/dev.installed  ## the environment for everything
 setup-%: .venv/%.installed ;
 setup-operate:  ## the environment for `python -m deploy` alone
 
-demo: .venv/dev.installed  ## train and publish a model if there is none, serve it, classify real digits
+demo: .venv/demo.installed  ## train and publish a model if there is none, serve it, classify real digits
 	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
 	@$(bin)/python -m deploy.demo
 
@@ -74,8 +71,9 @@ figures: .venv/dev.installed  ## draw the figures of export/README.md anew
 compile := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 lock:  ## pin all dependencies anew, with hashes, for every supported Python (needs uv)
 	$(compile) --upgrade client/pyproject.toml --extra images --group dev --output-file locks/dev.txt
+	echo uv | $(compile) --upgrade - --output-file locks/uv.txt
 	$(compile) client/pyproject.toml --extra images --constraint locks/dev.txt --output-file locks/client.txt
-	for set in exporter export local operate; do \
+	for set in demo exporter export local operate; do \
 	  $(compile) client/pyproject.toml --group $$set --constraint locks/dev.txt --output-file locks/$$set.txt || exit; \
 	done
 
