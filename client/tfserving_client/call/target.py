@@ -36,7 +36,8 @@ _PLACE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _EXPECTED = (
-    "expected grpc://, grpcs://, http:// or https:// and host[:port], or what client.target lists"
+    "expected grpc://, grpcs://, http:// or https:// and host[:port], or what "
+    "tfserving_client.call.target lists"
 )
 
 

@@ -1,4 +1,4 @@
-"""Running Predict on arrays by alias, for the gRPC face, the REST face and warm-up alike."""
+"""Running Predict on arrays by alias, for gRPC, REST and warm-up alike."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

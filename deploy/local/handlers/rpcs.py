@@ -1,7 +1,7 @@
 """What the server answers, whichever way it was asked.
 
 Each RPC is a method from request message to response message. What they run, `prediction`
-and `inference`, serves the REST face and warm-up as well.
+and `inference`, serves REST and warm-up as well.
 """
 
 from typing import Any
