@@ -67,9 +67,7 @@ def test_no_docker_command(command: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ENGINE_COMMANDS)
 def test_no_compose(command: str, tmp_path: Path) -> None:
-    docker = tmp_path / "docker"
-    docker.write_text("#!/bin/sh\nexit 1\n")
-    docker.chmod(0o755)
+    _command(tmp_path, "exit 1")
     assert "Docker has no Compose plugin" in _refused([*DEPLOY, command], PATH=str(tmp_path))
 
 
