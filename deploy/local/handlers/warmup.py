@@ -1,7 +1,10 @@
 """Requests that a version must answer before it is served to anybody."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,9 @@ def _infer_tasks(servable: Servable, request: Any, check: bool) -> object:
     return inference.run_tasks(servable, request.tasks, batch, check_method=check)
 
 
+# A record's number in its file, and what is wrong with it.
+Fault = tuple[int, ServingError]
+
 ANSWERS: Mapping[str, Answer] = {
     "predict_log": _predict,
     "classify_log": _infer(CLASSIFY),
@@ -63,15 +69,45 @@ def run(
 ) -> None:
     """Send a version folder's warm-up requests, each `iterations` times (0 means once).
 
+    Requests of one kind are sent in the file's order, and the kinds at the same time: the first run
+    of a signature prepares its part of the graph on one core, for up to half a second.
+
     Raises:
-        ServingError: whatever is wrong with the file or with an answer; the load has failed.
+        ServingError: what is wrong with the first faulty record or its answer; the load has failed.
     """
     file = path / "assets.extra" / "tf_serving_warmup_requests"
     if not file.exists():
         _log.info("No warmup data file found at %s", file)
         return
+
+    def send(kind: str) -> Fault | None:
+        for number, request in requests[kind]:
+            try:
+                for _ in range(max(1, iterations)):
+                    answers[kind](servable, request, check_method)
+            except ServingError as error:
+                return number, error
+        return None
+
     count = 0
-    with metrics.warmup(path, lambda: count):
+    with metrics.warmup(path, lambda: count), ThreadPoolExecutor(len(answers)) as pool:
+        count, requests, unreadable = _read(file)
+        faults = [*filter(None, pool.map(send, requests)), *unreadable]
+        if faults:
+            count, error = min(faults, key=itemgetter(0))
+            raise error
+    _log.info(
+        "Finished reading warmup data for model at %s. Number of warmup records read: %d.",
+        file,
+        count,
+    )
+
+
+def _read(file: Path) -> tuple[int, Mapping[str, list[tuple[int, Any]]], list[Fault]]:
+    """How many records there are, numbered requests by kind, and what ended the reading early."""
+    requests: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+    count = 0
+    try:
         for record in _records(file):
             count += 1
             if count > MAX_RECORDS:
@@ -83,13 +119,10 @@ def run(
                 number = _LOG_NUMBERS[kind].number
                 raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
             if kind is not None:
-                for _ in range(max(1, iterations)):
-                    answers[kind](servable, getattr(log, kind).request, check_method)
-    _log.info(
-        "Finished reading warmup data for model at %s. Number of warmup records read: %d.",
-        file,
-        count,
-    )
+                requests[kind].append((count, getattr(log, kind).request))
+    except ServingError as error:
+        return count, requests, [(count, error)]
+    return count, requests, []
 
 
 def _records(file: Path) -> Iterator[bytes]:

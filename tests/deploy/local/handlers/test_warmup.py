@@ -1,3 +1,4 @@
+import threading
 import types
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from deploy.local.errors import ServingError
+from deploy.local.errors import ServingError, invalid
 from deploy.local.handlers import warmup
 
 
@@ -60,6 +61,29 @@ def test_records_run_in_order_as_often_as_asked(write: Any) -> None:
     )
     assert signatures_run(folder) == ["a", "b"]
     assert signatures_run(folder, 2) == ["a", "a", "b", "b"]
+
+
+def test_kinds_run_at_the_same_time(write: Any) -> None:
+    folder = write(record("predict_log"), record("classify_log"))
+    both = threading.Barrier(2, timeout=30)
+    answers = dict.fromkeys(["predict_log", "classify_log"], lambda *_: both.wait())
+    servable: Any = None
+    warmup.run(servable, folder, answers=answers)
+    assert not both.broken
+
+
+@pytest.mark.parametrize("last", [b"", b"\x0a\x7funreadable"])
+def test_the_first_faulty_record_is_told(write: Any, last: bytes) -> None:
+    kinds = ["regress_log", "predict_log", "classify_log"]
+    folder = write(*map(record, kinds), last)
+
+    def fail(_servable: Any, request: Any, _check: bool) -> None:
+        raise invalid(type(request).__name__)
+
+    answers = dict.fromkeys(kinds, fail) | {"regress_log": lambda *_: None}
+    servable: Any = None
+    with pytest.raises(ServingError, match="INVALID_ARGUMENT: PredictRequest"):
+        warmup.run(servable, folder, answers=answers)
 
 
 @pytest.mark.parametrize(("kind", "number"), [("session_run_log", 5), ("predict_streamed_log", 7)])
