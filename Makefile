@@ -4,7 +4,7 @@ bin := .venv/bin
 
 # Kept, though only pattern rules name them.
 .PRECIOUS: .venv/%.installed
-.PHONY: help setup demo test lint bench bench-client bench-encoded bench-export bench-gateway bench-local bench-switches bench-weights figures lock clean
+.PHONY: help setup demo test lint bench bench-client bench-encoded bench-export bench-gateway bench-local bench-start bench-switches bench-weights figures lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -54,9 +54,12 @@ bench-gateway: .venv/dev.installed  ## the gateway's door against the server's o
 bench-encoded: .venv/dev.installed  ## pictures of digits, distorted and hostile, through the newest version
 	@$(bin)/python -m tests.bench.encoded
 
-bench-local: .venv/dev.installed  ## the local server against Flask and the bare session; a minute
+bench-local: .venv/dev.installed  ## the local server against Flask, the bare session and the build in BEFORE; minutes
 	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
 	@$(bin)/python -m tests.bench.local_server
+
+bench-start: .venv/dev.installed  ## `make demo` on a bare clone and again, against the build in BEFORE; minutes
+	@$(bin)/python -m tests.bench.start
 
 bench-switches: .venv/dev.installed  ## a thousand version switches of the local server under load; ten minutes
 	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export

@@ -24,3 +24,5 @@ with_pip() {
 }
 
 with_uv 2>/dev/null || with_pip
+# Headers for who compiles operations of their own; a fifth of TensorFlow.
+rm -rf .venv/lib/python*/site-packages/tensorflow/include

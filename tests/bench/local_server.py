@@ -1,18 +1,26 @@
-"""`python -m deploy.local` against Flask and against the bare session, by turns, with its limits.
+"""`python -m deploy.local` against Flask, the bare session and an earlier build, with its limits.
 
-Serves the newest version under `models/mnist`. Prints a table in Markdown; exit status 1 if a
-limit is missed. With `SERVING_BINARY` or `SERVING_IMAGE` it is the real server that is measured.
+Serves the newest version under `models/mnist`, and does each thing by turns with the peer. `BEFORE`
+names a checkout of the earlier build, with its environment; h2load (Debian's nghttp2-client) asks
+both, as a client in Python would be busier than the server. Prints a table in Markdown; exit status
+1 if a limit is missed. With `SERVING_BINARY` or `SERVING_IMAGE` it is the real server that is
+measured.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import grpc
 import numpy as np
@@ -23,6 +31,7 @@ from numpy.typing import NDArray
 from deploy.runner import START_TIMEOUT, Server, free_ports, serve
 from tests.bench.paired import Row, Work, added_latency, tell, throughput
 from tfserving_client import CallContext, DigitClient
+from tfserving_client.call.exchange import Exchange
 from tfserving_client.digits.images import prepare
 from tfserving_client.grpc.wire import GrpcWire
 
@@ -30,6 +39,8 @@ MODEL = Path("models/mnist")
 STARTS = 5
 BATCH = 32
 DEADLINE = 10  # seconds; a call without one is a rare thing
+REQUESTS = 1_000
+BEFORE = os.environ.get("BEFORE")
 v1 = tf.compat.v1
 
 
@@ -39,9 +50,7 @@ def main() -> int:
 
 
 def _rows() -> Iterator[Row]:
-    started = statistics.median(_seconds_to_start() for _ in range(STARTS))
-    figure = f"from the start of the process to the first AVAILABLE, s (median of {STARTS})"
-    yield Row(figure, f"{started:.1f}", "–", started, 6, at_most=True)
+    yield _start()
     images = np.random.default_rng(0).integers(0, 256, (BATCH, 28, 28), np.uint8)
     with ExitStack() as stack:
         server = stack.enter_context(serve(MODEL))
@@ -59,19 +68,79 @@ def _rows() -> Iterator[Row]:
             stack.enter_context(_flask(images)),
             10,
         )
+        if BEFORE:
+            earlier = stack.enter_context(_serve(Path(BEFORE)))
+            for digits_each, limit in ((1, 1.6), (BATCH, 1.3)):
+                for callers in (1, 16):
+                    yield throughput(
+                        f"answers/s over gRPC, {digits_each} digits each, {callers} at once:"
+                        " this build against the one before",
+                        _load(server, images[:digits_each], callers),
+                        _load(earlier, images[:digits_each], callers),
+                        limit,
+                    )
 
 
-def _seconds_to_start() -> float:
+def _start() -> Row:
+    figure = f"from the start of the process to the first AVAILABLE, s (median of {STARTS})"
+    builds = [None, Path(BEFORE)] if BEFORE else [None]
+    rounds = [[_seconds_to_start(build) for build in builds] for _ in range(STARTS)]
+    ours, *peer = (statistics.median(times) for times in zip(*rounds, strict=True))
+    if peer:
+        return Row(figure, f"{ours:.1f}", f"{peer[0]:.1f}", ours / peer[0], 0.6, at_most=True)
+    return Row(figure, f"{ours:.1f}", "–", ours, 6, at_most=True)
+
+
+def _seconds_to_start(build: Path | None) -> float:
     started = time.perf_counter()
-    with serve(MODEL):
+    with _serve(build):
         return time.perf_counter() - started
+
+
+@contextmanager
+def _serve(build: Path | None) -> Iterator[Server]:
+    """The server of another checkout; None: the one that is measured."""
+    with ExitStack() as stack:
+        if build:
+            script = Path(stack.enter_context(tempfile.TemporaryDirectory()), "server")
+            script.write_text(
+                f'#!/bin/sh\ncd "{build.resolve()}" && exec .venv/bin/python -m deploy.local "$@"\n'
+            )
+            script.chmod(0o700)
+            stack.enter_context(mock.patch.dict(os.environ, SERVING_BINARY=str(script)))
+        yield stack.enter_context(serve(MODEL))
+
+
+def _load(server: Server, images: NDArray[np.uint8], callers: int) -> Work:
+    """Answers to `REQUESTS` requests on one connection, `callers` of them under way at a time."""
+    exchange = _predict(server, images)
+    frame = b"\0" + len(exchange.body).to_bytes(4) + exchange.body
+    address = server.grpc_url.replace("grpc://", "http://")
+
+    def work() -> int:
+        with tempfile.NamedTemporaryFile() as body:
+            body.write(frame)
+            body.flush()
+            ask = ["h2load", "--clients=1", f"--max-concurrent-streams={callers}"]
+            ask += [f"--requests={REQUESTS}", f"--data={body.name}", "--header=te: trailers"]
+            ask += ["--header=content-type: application/grpc", f"{address}{exchange.method}"]
+            told = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
+        answered = re.search(r"(\d+) succeeded, 0 failed", told)
+        assert answered, told
+        return int(answered[1])
+
+    return work
+
+
+def _predict(server: Server, images: NDArray[np.uint8]) -> Exchange[Any]:
+    context = CallContext(server.grpc_url, "mnist", signature="serving_default")
+    return GrpcWire().predict(context, prepare(images).inputs)
 
 
 @contextmanager
 def _bare_call(server: Server, images: NDArray[np.uint8]) -> Iterator[Callable[[], object]]:
     """Bytes made before, and an answer that is not looked at."""
-    context = CallContext(server.grpc_url, "mnist", signature="serving_default")
-    exchange = GrpcWire().predict(context, prepare(images).inputs)
+    exchange = _predict(server, images)
     with grpc.insecure_channel(server.grpc_url.removeprefix("grpc://")) as channel:
         call = channel.unary_unary(exchange.method)
         yield lambda: call(exchange.body, timeout=DEADLINE)
