@@ -29,7 +29,7 @@ demo: .venv/demo.installed  ## train and publish a model if there is none, serve
 	@$(bin)/python -m deploy.demo
 
 test: .venv/dev.installed  ## run the whole test suite; what needs an engine or a GPU is skipped with the reason
-	@$(bin)/pytest --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=6 --dist=loadfile  # many a test waits
+	@$(bin)/pytest --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=6  # many a test waits
 
 lint: .venv/dev.installed  ## formatting, lint and types
 	@$(bin)/ruff format --check

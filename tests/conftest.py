@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,14 +58,34 @@ class Version:
     report: dict[str, Any]
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Any:
+    """What `make` returns (of JSON) for an empty folder, called once for all workers of a run."""
+    run = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each has a folder of its own in the run's
+        run = run.parent
+    with (run / f"{name}.json").open("a+") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        made.seek(0)
+        if not (text := made.read()):
+            text = json.dumps(make(Path(tempfile.mkdtemp(prefix=f"{name}-", dir=run)).resolve()))
+            made.write(text)
+        return json.loads(text)
+
+
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory, mnist: Path | None) -> Version:
-    """A version made by the command itself: of MNIST where it is at hand, else of the digits."""
-    repository = tmp_path_factory.mktemp("models")
-    command = [sys.executable, "-m", "export", "--json", f"--repository={repository}"]
-    done = subprocess.run(
-        [*command, f"--data={mnist or 'digits'}"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    """A version made by the command itself: of MNIST where it is at hand, else of the digits.
+
+    All tests of a run share it: who changes a version changes a copy.
+    """
+
+    def publish(repository: Path) -> Any:
+        command = [sys.executable, "-m", "export", "--json", f"--repository={repository}"]
+        done = subprocess.run(
+            [*command, f"--data={mnist or 'digits'}"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    report = once(tmp_path_factory, "published", publish)
     return Version(Path(report["path"]), report)

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.runner import Server as ProjectServer
 from deploy.runner import serve
-from tests.conftest import Version
+from tests.conftest import Version, once
 from tests.congruence import models as saved_models
 from tests.congruence.cases import SETUPS, STORIES
 from tests.congruence.stage import Stage
@@ -15,9 +15,11 @@ from tests.congruence.stage import Stage
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("models").resolve()
-    saved_models.make(root)
-    return root
+    def make(root: Path) -> str:
+        saved_models.make(root)
+        return str(root)
+
+    return Path(once(tmp_path_factory, "congruence", make))
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,8 @@ import json
 import os
 import socket
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,8 +26,8 @@ from tensorflow_serving.apis import (  # noqa: F401 (makes their messages known 
 
 from deploy.runner import free_ports
 from tests.congruence.comparing import Answer
+from tests.forks import Fork
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0  # seconds that any state may take to come
 IS_LOCAL = not (os.environ.get("SERVING_IMAGE") or os.environ.get("SERVING_BINARY"))
 
@@ -46,33 +44,6 @@ class Failed(Exception):
     """The server did not do what was waited for."""
 
 
-class _Gate:
-    """Lets two start at a time: a start is TensorFlow's import, which keeps a core busy."""
-
-    def __init__(self) -> None:
-        self._free, self._urgent = 2, 0
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def passed(self, urgent: bool) -> Iterator[None]:
-        """Through the gate; while anyone urgent waits, nobody else gets in."""
-        with self._changed:
-            self._urgent += urgent
-            self._changed.wait_for(lambda: self._free and (urgent or not self._urgent))
-            self._urgent -= urgent
-            self._free -= 1
-            self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += 1
-                self._changed.notify_all()
-
-
-_gate = _Gate()
-
-
 class Server:
     """One process with a folder of its own. `{models}` and `{work}` in texts mean its folders."""
 
@@ -84,41 +55,37 @@ class Server:
             f"127.0.0.1:{self.port}", [("grpc.max_receive_message_length", -1)]
         )
         self._log = work / "server.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Fork | None = None
         self._ports = {"grpc": self.port, "rest": self.rest_port}
 
     # Its life
 
-    def start(
-        self,
-        flags: Mapping[str, str],
-        *,
-        rest: bool = True,
-        wait: bool = True,
-        urgent: bool = True,
-    ) -> None:
-        """Start it; with `wait`, until its ports are open. What is urgent starts before others."""
+    def start(self, flags: Mapping[str, str], *, rest: bool = True, wait: bool = True) -> None:
+        """Start it; with `wait`, until its ports are open."""
         if not rest:
             del self._ports["rest"]
             self.rest_port = 0
         ports = {"port": str(self.port), "rest_api_port": str(self.rest_port)}
         given = [f"--{k}={self.fill(v)}" for k, v in {**ports, **flags}.items()]
-        with self._log.open("ab") as log, _gate.passed(urgent):
-            self._process = subprocess.Popen(
-                [*self._command(), *given],
-                cwd=ROOT,
+        self._process = self._run(given)
+        if wait:
+            self.wait_open()
+
+    def _run(self, flags: list[str]) -> subprocess.Popen[bytes] | Fork:
+        if IS_LOCAL:
+            return Fork("deploy.local", flags, self._log)
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [*self._command(), *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-            if wait:
-                self.wait_open()
 
     def _command(self) -> list[str]:
         image = os.environ.get("SERVING_IMAGE")
         if not image:
-            binary = os.environ.get("SERVING_BINARY")
-            return [binary] if binary else [sys.executable, "-m", "deploy.local"]
+            return [os.environ["SERVING_BINARY"]]
         return [
             *("docker", "run", "--rm", "--init"),
             *(f"--publish=127.0.0.1:{port}:{port}" for port in self._ports.values()),

@@ -1,4 +1,4 @@
-"""Keeps servers running ahead of their tests: TensorFlow's import is most of every start."""
+"""Keeps servers running ahead of their tests, as a start takes its time."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def _remove(server: Server, step: Step) -> None:
 
 def _start(server: Server, step: Step) -> None:
     rest, wait = step.get("rest", True), step.get("wait", True)
-    server.start(step["flags"], rest=rest, wait=wait, urgent=False)
+    server.start(step["flags"], rest=rest, wait=wait)
 
 
 def _opens(server: Server, _step: Step) -> None:

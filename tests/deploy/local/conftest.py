@@ -3,11 +3,8 @@
 import contextlib
 import dataclasses
 import http.client
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +23,7 @@ from tensorflow_serving.apis import (
 )
 
 from deploy.runner import free_ports
+from tests.forks import Fork
 
 v1 = tf.compat.v1
 DEADLINE = 180  # seconds; on a busy machine TensorFlow's import alone takes a minute
@@ -146,7 +144,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Server:
     """A server process and its two ports."""
 
-    process: "subprocess.Popen[str]"
+    process: Fork
     port: int
     rest_port: int
     log: Path
@@ -224,17 +222,10 @@ def start_server(
     def start(*arguments: str, **flags: Any) -> Server:
         port, rest_port = free_ports(2)
         log = tmp_path_factory.mktemp("server") / "log"
+        log.touch()
         given = {"port": port, "rest_api_port": rest_port, "max_num_load_retries": 0, **flags}
-        command = [sys.executable, "-m", "deploy.local", *arguments]
-        command += [f"--{name}={value}" for name, value in given.items()]
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                command,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
-            )
+        command = [*arguments, *(f"--{name}={value}" for name, value in given.items())]
+        process = Fork("deploy.local", command, log, CUDA_VISIBLE_DEVICES="-1")
         servers.append(Server(process, port, rest_port, log))
         return servers[-1]
 
