@@ -106,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         default="auto",
         metavar="auto|mnist|digits|PATH",
-        help="mnist: Keras's, from its cache or downloaded; digits: the 1,797 inside scikit-learn; "
+        help="mnist: Keras's, from its cache or downloaded; digits: the sample of MNIST that "
+        "ships here; "
         "PATH: an .npz or a folder of IDX files; auto (default): mnist, else digits",
     )
     add(

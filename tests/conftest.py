@@ -73,16 +73,16 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory, mnist: Path | None) -> Version:
-    """A version made by the command itself: of MNIST where it is at hand, else of the digits.
+def published(tmp_path_factory: pytest.TempPathFactory) -> Version:
+    """A version made by the command itself, of the embedded sample of MNIST.
 
     All tests of a run share it: who changes a version changes a copy.
     """
 
     def publish(repository: Path) -> Any:
-        command = [sys.executable, "-m", "export", "--json", f"--repository={repository}"]
+        command = [sys.executable, "-m", "export", "--json", "--data=digits"]
         done = subprocess.run(
-            [*command, f"--data={mnist or 'digits'}"], capture_output=True, text=True, check=False
+            [*command, f"--repository={repository}"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,24 @@ from export.digits.data import sources as data
 
 @pytest.fixture(scope="session")
 def digits() -> data.Dataset:
-    """The embedded digits."""
-    return data.load("digits")
+    """Some of the embedded sample: enough to learn from, in seconds."""
+    whole = data.load("digits")
+    train, validation, test = (
+        data.Split(split.images[:images], split.labels[:images])
+        for split, images in [(whole.train, 1500), (whole.validation, 200), (whole.test, 400)]
+    )
+    return replace(whole, train=train, validation=validation, test=test)
 
 
 @pytest.fixture(scope="session")
 def small_npz(digits: data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data file of few real digits, for runs whose accuracy does not matter."""
+    """A data file of those digits."""
     path = tmp_path_factory.mktemp("data") / "small.npz"
     np.savez(
         path,
-        x_train=digits.train.images[:300],
-        y_train=digits.train.labels[:300],
-        x_test=digits.test.images[:200],
-        y_test=digits.test.labels[:200],
+        x_train=digits.train.images,
+        y_train=digits.train.labels,
+        x_test=digits.test.images,
+        y_test=digits.test.labels,
     )
     return path

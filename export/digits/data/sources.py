@@ -1,4 +1,4 @@
-"""The images to train on: MNIST, a file or folder of one's own, or the embedded digits."""
+"""The images to train on: MNIST, a file or folder of one's own, or the embedded sample of MNIST."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from export.digits.data import idx, npz
+from export.digits.data import idx, npz, sample
 from export.digits.data.download import download, put
 from export.errors import InputError
 from export.progress import say, warn
@@ -22,7 +22,6 @@ MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.n
 # Over the four arrays' bytes, so that it holds however they were packed.
 MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
 
-_DIGITS_TO_TRAIN = 1_437  # of the 1,797 embedded digits; the other 360 are the test images
 _VALIDATION_SHARE = 1 / 12  # of the training images, from the end: MNIST's last 5,000
 
 
@@ -59,21 +58,22 @@ def load(source: str) -> Dataset:
         InputError: it cannot be had, or is not such data.
     """
     if source == "auto":
-        return _mnist_or_digits()
+        return _mnist_or_sample()
     if source == "mnist":
         return _mnist()
     if source == "digits":
-        return _embedded_digits()
+        return _embedded_sample()
     return _from_path(Path(source))
 
 
-def _mnist_or_digits() -> Dataset:
+def _mnist_or_sample() -> Dataset:
     try:
         return _mnist()
     except InputError as error:
-        note = f"MNIST cannot be had ({error}); trained on the 1,797 embedded digits instead"
+        embedded = _embedded_sample()
+        note = f"MNIST cannot be had ({error}); trained instead on {embedded.note}"
         warn(note)
-        return replace(_embedded_digits(), note=note)
+        return replace(embedded, note=note)
 
 
 def _mnist() -> Dataset:
@@ -81,14 +81,14 @@ def _mnist() -> Dataset:
     cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets" / "mnist.npz"
     try:
         with cache.open("rb") as file:
-            return _verified_mnist(file, str(cache))
+            return verified_mnist(file, str(cache))
     except FileNotFoundError:
         pass
     except (InputError, OSError) as error:
         say(f"data    {error}")
 
     def accept(content: bytes) -> Dataset:
-        dataset = _verified_mnist(io.BytesIO(content), "what came")
+        dataset = verified_mnist(io.BytesIO(content), "what came")
         try:
             put(content, cache)
         except OSError as error:
@@ -98,7 +98,12 @@ def _mnist() -> Dataset:
     return download(MNIST_URL, accept)
 
 
-def _verified_mnist(file: BinaryIO, where: str) -> Dataset:
+def verified_mnist(file: BinaryIO, where: str) -> Dataset:
+    """MNIST from an `.npz`; `where` is what a refusal calls the file.
+
+    Raises:
+        InputError: it does not hold MNIST's arrays, to the bit.
+    """
     dataset = _read_npz(file, where, "mnist")
     if dataset.sha256 != MNIST_SHA256:
         raise InputError(
@@ -185,28 +190,6 @@ def _checked(
     return images.astype(np.uint8, copy=False), labels.astype(np.uint8)
 
 
-def _embedded_digits() -> Dataset:
-    """The 1,797 digits inside scikit-learn, 8×8 in 17 greys, brought to 28×28 as MNIST was made.
-
-    Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998. They are
-    shuffled, once and always alike, before they are split: the same 13 people wrote all of them, so
-    figures on their test part say little about other hands.
-    """
-    import tensorflow as tf
-    from sklearn.datasets import load_digits
-
-    from export.digits.graph.preprocessing import place
-
-    bunch = load_digits()
-    ink = tf.constant(bunch.images / 16.0, tf.float32)
-    images = tf.function(
-        lambda: tf.map_fn(place, ink, fn_output_signature=tf.uint8), autograph=False
-    )().numpy()
-    train, test = np.split(np.random.default_rng(0).permutation(len(images)), [_DIGITS_TO_TRAIN])
-    arrays = {
-        "x_train": images[train],
-        "y_train": bunch.target[train],
-        "x_test": images[test],
-        "y_test": bunch.target[test],
-    }
-    return _dataset("digits", arrays, {key: key for key in arrays})
+def _embedded_sample() -> Dataset:
+    arrays = sample.read(_KEYS)
+    return replace(_dataset("digits", arrays, {key: key for key in _KEYS}), note=sample.NOTE)

@@ -200,6 +200,6 @@ def golden(published: Version) -> dict[str, NDArray[Any]]:
 
 @pytest.fixture(scope="session")
 def zero() -> Stroke:
-    """A zero as anyone would draw it: even a model of the embedded digits reads it."""
+    """A zero as anyone would draw it."""
     turns = np.linspace(0, 2 * np.pi, 17)
     return [(0.5 - 0.2 * np.sin(turn), 0.5 - 0.3 * np.cos(turn)) for turn in turns.tolist()]

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.digits.data import download
+from export.digits.data import download, sample
 from export.digits.data import sources as data
 from export.errors import InputError
 
@@ -390,10 +390,11 @@ def test_auto_falls_back_to_the_digits_loudly(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(data, "_embedded_digits", lambda: digits)
+    monkeypatch.setattr(data, "_embedded_sample", lambda: digits)
     server.answers = [_status(404)]
     dataset = data.load("auto")
     assert (dataset.name, dataset.sha256) == ("digits", digits.sha256)
+    assert dataset.note.endswith("; trained instead on " + sample.NOTE)
     assert f"{server.url} cannot be downloaded: the server answers 404" in dataset.note
     assert f"\n  !!  {dataset.note}\n" in capsys.readouterr().err
     assert _files(cache) == []

@@ -255,21 +255,6 @@ def test_no_such_path_is_refused() -> None:
         data.load("no-such-thing")
 
 
-def test_embedded_digits_look_as_mnist_was_made(digits: data.Dataset) -> None:
-    assert [len(digits.train), len(digits.validation), len(digits.test)] == [1317, 120, 360]
-    for image in digits.test.images:
-        rows, columns = np.nonzero(image)
-        assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20  # the digit fills MNIST's box
-        centre = np.array([rows, columns]) @ image[rows, columns] / image.sum()
-        assert np.abs(centre - 14).max() <= 0.51  # and its mass is in the middle
-        assert image.max() == 255
-
-
-def test_every_digit_is_in_every_part(digits: data.Dataset) -> None:
-    for part in (digits.train, digits.validation, digits.test):
-        assert set(part.labels) == set(range(10))
-
-
 def test_the_genuine_mnist_has_the_expected_hash(mnist: Path | None) -> None:
     if mnist is None:
         pytest.skip("MNIST is not at hand; MNIST_NPZ names it")

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage  # type: ignore[import-untyped]
+
+from tests.export.digits.graph.filters import blurred, distances, most_around
 
 Floats = NDArray[np.float64]
 Colour = tuple[int, int, int]
@@ -122,14 +123,14 @@ def _depth(image: NDArray[np.uint8], pen: float) -> Floats:
     inked = np.asarray(grey) > _CONTOUR
     if not inked.any():
         return np.full((side, side), -28.0)
-    inside, outside = (ndimage.distance_transform_edt(part) / _FINE for part in (inked, ~inked))
-    depth: Floats = ndimage.gaussian_filter(inside - outside, 0.8)  # no staircase
-    half_width = np.median(depth[(depth == ndimage.maximum_filter(depth, 3)) & inked])
+    inside, outside = (distances(part) / _FINE for part in (inked, ~inked))
+    depth = blurred(inside - outside, 0.8)  # no staircase
+    half_width = np.median(depth[(depth == most_around(depth, 3)) & inked])
     around = 2 * round(1.5 * half_width * _FINE) + 1
     if pen < 1:
-        less: Floats = (1 - pen) * np.minimum(half_width, ndimage.maximum_filter(inside, around))
+        less: Floats = (1 - pen) * np.minimum(half_width, most_around(inside, around))
         return depth - less
-    gap = ndimage.maximum_filter(outside, around)
+    gap = most_around(outside, around)
     more: Floats = np.minimum((pen - 1) * half_width, gap * 2 / 3)
     return depth + more
 
@@ -143,7 +144,7 @@ def _file(coverage: Floats, how: Redrawing, random: np.random.Generator) -> byte
     sigma = how.blur * min(how.page)
     seen = page * _light(how, random)
     if how.blur:
-        seen = ndimage.gaussian_filter(seen, (sigma, sigma, 0))
+        seen = blurred(seen, sigma)
     if how.noise:
         seen = seen + how.noise * random.standard_normal(seen.shape)
     return _encoded(seen, how)

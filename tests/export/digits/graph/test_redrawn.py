@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,6 @@ from export.publication.serving_path import ServedModel
 from tests.conftest import Version
 from tests.export.digits.graph.redrawn import REDRAWINGS, redraw
 
-# What the embedded digits teach: 1,437 scans of 8×8 pixels, by 13 people, all with one pen.
-MARGIN_OF_EMBEDDED = 0.05
 IMAGES = 200  # enough to notice what is broken; tests.bench.encoded measures on as many as asked
 
 
@@ -30,8 +27,8 @@ class Plain:
 
 
 @pytest.fixture(scope="module")
-def plain(published: Version, mnist: Path | None) -> Iterator[Plain]:
-    whole = data.load(str(mnist or "digits")).test
+def plain(published: Version) -> Iterator[Plain]:
+    whole = data.load("digits").test
     chosen = np.random.default_rng(0).permutation(len(whole))[:IMAGES]
     test = data.Split(whole.images[chosen], whole.labels[chosen])
     with ServedModel(published.path) as model:
@@ -39,19 +36,14 @@ def plain(published: Version, mnist: Path | None) -> Iterator[Plain]:
 
 
 @pytest.mark.parametrize("name", REDRAWINGS)
-def test_a_redrawn_digit_is_read_as_well_as_the_plain_one(
-    plain: Plain, name: str, mnist: Path | None
-) -> None:
+def test_a_redrawn_digit_is_read_as_well_as_the_plain_one(plain: Plain, name: str) -> None:
     how = REDRAWINGS[name]
-    if mnist is None and "stroke" in name:
-        pytest.skip("the embedded digits know one pen; MNIST_NPZ names MNIST, which knows more")
-    margin = how.margin if mnist else max(how.margin, MARGIN_OF_EMBEDDED)
     files = np.array(list(redraw(plain.test.images, how)), dtype=object)
     right = plain.model.run("encoded", files)["digits"] == plain.test.labels
     lost, won = int((plain.right & ~right).sum()), int((right & ~plain.right).sum())
     # The same images on both sides: only those that changed sides are subject to chance.
     chance = np.sqrt(lost + won)
-    assert lost - won <= margin * len(right) + chance, (lost, won)
+    assert lost - won <= how.margin * len(right) + chance, (lost, won)
 
 
 @pytest.mark.parametrize("name", REDRAWINGS)

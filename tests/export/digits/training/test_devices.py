@@ -26,7 +26,7 @@ sys.exit(main())
 
 
 def _card(*command: str) -> dict[str, Any]:
-    arguments = ["--data=digits", "--seed=3", "--json", "--min-accuracy=0"]
+    arguments = ["--seed=3", "--json", "--min-accuracy=0"]
     done = subprocess.run(
         [sys.executable, *command, *arguments], capture_output=True, text=True, check=False
     )
@@ -37,9 +37,9 @@ def _card(*command: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("recipe", "epochs"), [("fast", 30), ("reference", 3)])
 def test_all_devices_train_together_and_learn_the_same(
-    tmp_path: Path, recipe: str, epochs: int
+    tmp_path: Path, small_npz: Path, recipe: str, epochs: int
 ) -> None:
-    arguments = [f"--recipe={recipe}", f"--epochs={epochs}"]
+    arguments = [f"--recipe={recipe}", f"--epochs={epochs}", f"--data={small_npz}"]
     one = _card("-m", "export", *arguments, f"--repository={tmp_path / 'one'}")
     two = _card("-c", PUBLISH_ON_TWO, *arguments, f"--repository={tmp_path / 'two'}")
     assert (one["training"]["devices"], two["training"]["devices"]) == ("CPU", "2 × CPU")
