@@ -28,6 +28,12 @@ function picture(height, width, value) {
   return { height, width, data };
 }
 
+// A half goes to the even neighbour, as in the graph.
+function rounded(value) {
+  const near = Math.round(value);
+  return near - value === 0.5 && near % 2 ? near - 1 : near;
+}
+
 const clip = (value, least, most) => Math.min(Math.max(value, least), most);
 
 function sum(values) {
@@ -155,12 +161,12 @@ function place(ink) {
   const mass = sum(digit.data);
   const centre = (place) => digit.data.reduce((total, value, i) => total + value * place(i), 0) / mass;
   const row = centre((i) => Math.floor(i / digit.width)), column = centre((i) => i % digit.width);
-  const top = clip(Math.round(SIDE / 2 - row), 0, SIDE - digit.height);
-  const left = clip(Math.round(SIDE / 2 - column), 0, SIDE - digit.width);
+  const top = clip(rounded(SIDE / 2 - row), 0, SIDE - digit.height);
+  const left = clip(rounded(SIDE / 2 - column), 0, SIDE - digit.width);
   const pixels = new Uint8Array(SIDE * SIDE);
   digit.data.forEach((value, i) => {
     const y = top + Math.floor(i / digit.width), x = left + (i % digit.width);
-    pixels[y * SIDE + x] = Math.round(clip(value / strongest, 0, 1) * 255);
+    pixels[y * SIDE + x] = rounded(clip(value / strongest, 0, 1) * 255);
   });
   return pixels;
 }
@@ -213,7 +219,7 @@ function grown({ height, width, data }, by) {
 // Scaling, bilinear; a smaller picture is averaged over what each of its pixels covers.
 
 function resized(image, scale) {
-  const to = (length) => Math.max(1, Math.round(length * scale));
+  const to = (length) => Math.max(1, rounded(length * scale));
   const [height, width] = [to(image.height), to(image.width)];
   const rows = spans(image.height, height), columns = spans(image.width, width);
   const wide = picture(image.height, width, (y, x) => weighted(image.data, y * image.width, 1, columns[x]));

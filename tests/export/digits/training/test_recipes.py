@@ -41,8 +41,8 @@ def test_every_recipe_learns_and_reports_every_epoch(
     assert [report.epoch for report in reports] == list(range(1, recipe.epochs + 1))
     assert reports[-1].loss < reports[0].loss / 2
     answers = model.predict(digits.test.images / 255.0, verbose=0).argmax(axis=1)
-    assert np.mean(answers == digits.test.labels) > 0.9
-    assert reports[-1].validation_accuracy > 0.9
+    assert np.mean(answers == digits.test.labels) > 0.8
+    assert reports[-1].validation_accuracy > 0.8
     assert f"{recipe.epochs}/{recipe.epochs}  loss {reports[-1].loss:.4f}" in str(reports[-1])
 
 
