@@ -25,13 +25,14 @@ class Fork:
     Args:
         module: what would follow `python -m`.
         arguments: the program's.
-        output: a file that what it writes is appended to.
+        output: a file that what it writes is appended to; it is there from the start.
         environment: variables that differ from this process's.
     """
 
     def __init__(
         self, module: str, arguments: Sequence[str], output: Path, **environment: str
     ) -> None:
+        output.touch()
         self.args = [sys.executable, "-m", module, *arguments]
         self._process = _context.Process(
             target=_run, args=(module, list(arguments), str(output), environment), daemon=True

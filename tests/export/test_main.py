@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,8 @@ import pytest
 
 from export.__main__ import main
 from export.publication.serving_path import ServedModel
+from tests.conftest import Version
+from tests.forks import Fork
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +32,9 @@ def _own_signal_handlers() -> Iterator[None]:
 
 
 def _arguments(repository: Path, data: Path, *more: str) -> list[str]:
-    return [f"--repository={repository}", f"--data={data}", "--epochs=1", "--min-accuracy=0", *more]
+    """A run of a second or two."""
+    given = [f"--repository={repository}", f"--data={data}", "--epochs=1", "--min-accuracy=0"]
+    return [*given, "--recipe=reference", *more]
 
 
 def _run(
@@ -68,7 +74,8 @@ def test_the_report_is_the_card_and_tells_all(
     tmp_path: Path, small_npz: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     repository = tmp_path / "models"
-    assert main(_arguments(repository, small_npz, "--json", "--seed=5", "--name=digits")) == 0
+    more = ["--json", "--seed=5", "--name=digits", "--recipe=fast"]
+    assert main(_arguments(repository, small_npz, *more)) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["path"], report["version"]) == (str(repository / "digits" / "1"), 1)
     card = json.loads((repository / "digits/1/assets.extra/model_card.json").read_text())
@@ -111,16 +118,15 @@ def test_the_gate_refuses_and_leaves_nothing(
 
 
 def test_a_worse_version_is_refused_and_a_hint_of_regression_allowed(
-    tmp_path: Path, small_npz: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, small_npz: Path, published: Version, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = ["--recipe=reference", "--batch-size=8"]
-    assert main(_arguments(tmp_path, small_npz, *recipe, "--epochs=8")) == 0
+    shutil.copytree(published.path.parent, tmp_path / "mnist")
     before = _tree(tmp_path)
-    assert main(_arguments(tmp_path, small_npz, *recipe, "--batch-size=300")) == 1
+    worse = _arguments(tmp_path, small_npz, "--batch-size=300")
+    assert main(worse) == 1
     assert "version 1 reaches" in capsys.readouterr().err.splitlines()[-1]
     assert _tree(tmp_path) == before
-    worse = [*recipe, "--batch-size=300", "--max-regression=1", "--keep=1"]
-    assert main(_arguments(tmp_path, small_npz, *worse)) == 0
+    assert main([*worse, "--max-regression=1", "--keep=1"]) == 0
     card = json.loads((tmp_path / "mnist/2/assets.extra/model_card.json").read_text())
     assert card["compared_with"]["version"] == 1
     assert card["compared_with"]["test_accuracy"] > card["metrics"]["test_accuracy"]
@@ -136,11 +142,11 @@ def test_a_newest_version_that_does_not_load_is_no_obstacle(
 
 
 def test_two_at_once_both_succeed_with_different_numbers(tmp_path: Path, small_npz: Path) -> None:
-    command = [sys.executable, "-m", "export", *_arguments(tmp_path, small_npz)]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    paths = {run.communicate()[0] for run in runs}
-    assert paths == {f"{tmp_path / 'mnist' / number}\n" for number in "12"}
-    assert [run.returncode for run in runs] == [0, 0]
+    outputs = [tmp_path / "one", tmp_path / "two"]
+    runs = [Fork("export", _arguments(tmp_path, small_npz), output) for output in outputs]
+    assert [run.wait() for run in runs] == [0, 0]
+    paths = {output.read_text().splitlines()[-1] for output in outputs}
+    assert paths == {f"{tmp_path / 'mnist' / number}" for number in "12"}
 
 
 def test_keep_spares_what_the_servers_configuration_names(
@@ -278,16 +284,15 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_leaves_nothing(
 def test_an_interrupted_run_leaves_nothing(
     tmp_path: Path, small_npz: Path, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "export", "--epochs=100000"]
-    command += [f"--repository={tmp_path / 'models'}", f"--data={small_npz}"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "epoch" in line:
-                break
-        assert any((tmp_path / "models" / "mnist").iterdir())
-        process.send_signal(number)
-        last = process.stderr.read().splitlines()[-1]
-        assert process.wait() == 130
+    output = tmp_path / "output"
+    arguments = ["--epochs=100000", f"--repository={tmp_path / 'models'}", f"--data={small_npz}"]
+    run = Fork("export", arguments, output)
+    while "epoch" not in output.read_text():
+        assert run.poll() is None
+        time.sleep(0.05)
+    assert any((tmp_path / "models" / "mnist").iterdir())
+    run.send_signal(number)
+    assert run.wait() == 130
+    last = output.read_text().splitlines()[-1]
     assert last == "python -m export: interrupted; nothing was published"
     assert not (tmp_path / "models").exists()

@@ -222,7 +222,6 @@ def start_server(
     def start(*arguments: str, **flags: Any) -> Server:
         port, rest_port = free_ports(2)
         log = tmp_path_factory.mktemp("server") / "log"
-        log.touch()
         given = {"port": port, "rest_api_port": rest_port, "max_num_load_retries": 0, **flags}
         command = [*arguments, *(f"--{name}={value}" for name, value in given.items())]
         process = Fork("deploy.local", command, log, CUDA_VISIBLE_DEVICES="-1")
