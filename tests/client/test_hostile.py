@@ -32,7 +32,7 @@ from tests.client.memory import InMemory
 from tfserving_client import InvalidInput, Policy, Tls
 from tfserving_client.call.exchange import Exchange, Prediction
 from tfserving_client.call.target import Target, parse
-from tfserving_client.digits.images import MAX_FILE_BYTES
+from tfserving_client.digits.pictures import MAX_FILE_BYTES
 from tfserving_client.digits.verbs import DigitVerbs
 from tfserving_client.grpc import messages
 from tfserving_client.rest.http11 import Conversation
@@ -167,7 +167,9 @@ def _is_fine(array: np.ndarray[Any, Any]) -> bool:
     if shape != (28, 28) and shape[1:] not in {(28, 28), (28, 28, 1), (784,)}:
         return False
     top = {"u": 255, "i": 255, "f": 1}.get(array.dtype.kind)
-    return array.size > 0 and top is not None and bool(np.all((array >= 0) & (array <= top)))
+    if array.size == 0 or top is None or not np.all((array >= 0) & (array <= top)):
+        return False
+    return not (top == 255 and array.max() == 1)  # 0 and 1, where 0..255 are meant
 
 
 @examples(100)

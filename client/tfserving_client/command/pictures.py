@@ -26,13 +26,19 @@ def pictures(arguments: Sequence[str]) -> tuple[Iterator[tuple[str, str | bytes]
 def paths(argument: str) -> list[str]:
     """A folder's pictures, or the files of a glob; anything else as it is."""
     if os.path.isdir(argument):
-        files = [str(file) for file in Path(argument).rglob("*")]
+        folder = Path(argument)
+        files = [str(file) for file in folder.rglob("*") if not _is_hidden(file, folder)]
         found = [file for file in files if file.lower().endswith(_SUFFIXES)]
     else:
         found = [file for file in glob.glob(argument, recursive=True) if os.path.isfile(file)]
     if os.path.isfile(argument) or not found:
         return [argument]  # the client says what is wrong with it, if anything is
     return sorted(found, key=_natural)
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    # Beside each picture on a foreign disk macOS puts another file of its ending, ._seven.png.
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _natural(path: str) -> list[tuple[str, int]]:
@@ -42,7 +48,7 @@ def _natural(path: str) -> list[tuple[str, int]]:
 
 def _stdin() -> Iterator[tuple[str, str | bytes]]:
     """One picture's bytes, or the paths that standard input lists."""
-    from tfserving_client.digits.images import STARTS
+    from tfserving_client.digits.pictures import STARTS
 
     stdin = sys.stdin.buffer
     start = stdin.read(8)

@@ -5,29 +5,21 @@ The server does not check shapes, so everything is checked here, before anything
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfserving_client.call.arguments import shown
+from tfserving_client.digits import pictures
 from tfserving_client.errors import InvalidInput
 
-# The published graph refuses more (and the gateway before it).
-MAX_FILE_BYTES = 1 << 20
-
 _SHAPES = "(28, 28), (n, 28, 28), (n, 28, 28, 1) or (n, 784)"
-# Modes of PIL images that PNG cannot hold → the nearest that it can.
-_CONVERTED = {
-    "CMYK": "RGB", "HSV": "RGB", "LAB": "RGB", "RGBX": "RGB", "YCbCr": "RGB",
-    "La": "LA", "RGBa": "RGBA",
-}  # fmt: skip
-STARTS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # of a PNG and a JPEG
+_BORDER = np.pad(np.zeros((26, 26), bool), 1, constant_values=True).ravel().nonzero()[0]
+_PAPER = 0.75  # of the border's pixels lighter than middle grey: noise never is
+_LEAST_INK = 20  # pixels of an image; MNIST's thinnest has 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +79,8 @@ def prepare(images: Any) -> Batch:
             JPEG pictures of any size: a path, the file's bytes, a PIL image, or a list of these.
 
     Raises:
-        InvalidInput: anything else, an empty batch, NaN, pixels out of range, an unreadable file.
+        InvalidInput: anything else, an empty batch, NaN, pixels out of range or all but black, dark
+            ink on light paper in an array, an unreadable file.
     """
     try:
         return _prepare(images)
@@ -102,11 +95,16 @@ def prepare(images: Any) -> Batch:
 def _prepare(images: Any) -> Batch:
     if isinstance(images, np.ndarray):
         return _pixels(images)
-    if _is_picture(images):
+    if pictures.is_picture(images):
         return _encoded([images])
-    if isinstance(images, Sequence) and images and _is_picture(images[0]):
+    if isinstance(images, Sequence) and images and pictures.is_picture(images[0]):
         return _encoded(images)
     return _pixels(images)
+
+
+def _encoded(items: Sequence[Any]) -> Batch:
+    files = [pictures.read(item, index) for index, item in enumerate(items)]
+    return Batch("encoded", "image_bytes", files)
 
 
 def _pixels(images: Any) -> Batch:
@@ -126,10 +124,12 @@ def _pixels(images: Any) -> Batch:
     if array.dtype.kind in "ui":
         if array.dtype != np.uint8:
             _check_range(rows, 255)
-        pixels = rows.astype(np.uint8, copy=False).reshape(-1, 28, 28)
-        return Batch("serving_default", "images", pixels)
+        pixels = rows.astype(np.uint8, copy=False)
+        _check_convention(pixels, 255)
+        return Batch("serving_default", "images", pixels.reshape(-1, 28, 28))
     if array.dtype.kind == "f":
         _check_range(rows, 1)
+        _check_convention(rows, 1)
         return Batch("predict_images", "images", rows.astype(np.float32, copy=False))
     raise InvalidInput(
         f"images have dtype {array.dtype}; expected integers in 0..255 or floats in 0..1"
@@ -147,62 +147,18 @@ def _check_range(rows: NDArray[Any], highest: int) -> None:
         raise InvalidInput(f"pixels lie in {low}..{high}; expected 0..{highest}{hint}")
 
 
-def _is_picture(item: Any) -> bool:
-    return isinstance(item, (str, os.PathLike, bytes, bytearray, memoryview)) or _is_pil(item)
-
-
-def _is_pil(item: Any) -> bool:
-    # Pillow is optional: an image of it can only be met where it was imported already.
-    return type(item).__module__.startswith("PIL.") and hasattr(item, "save")
-
-
-def _encoded(items: Sequence[Any]) -> Batch:
-    return Batch("encoded", "image_bytes", [_read(item, i) for i, item in enumerate(items)])
-
-
-def _read(item: Any, index: int) -> bytes:
-    name = f"image {index}"
-    if isinstance(item, (str, os.PathLike)):
-        path = os.fsdecode(item)
-        name = repr(path)
-        data = _read_file(path)
-    elif isinstance(item, (bytes, bytearray, memoryview)):
-        data = bytes(item)
-    elif _is_pil(item):
-        data = _to_png(item, name)
-    else:
+def _check_convention(rows: NDArray[Any], white: int) -> None:
+    """Refuse what would be read without complaint, and wrongly."""
+    strongest = rows.max()
+    faint = 0 < strongest <= white / 255 and np.count_nonzero(rows) >= _LEAST_INK * len(rows)
+    if faint and rows.min() == 0:
+        hint = "multiply by 255, or pass floats" if white == 255 else "divided by 255 twice?"
         raise InvalidInput(
-            f"{name} is a {type(item).__name__}; expected a path, bytes or PIL image"
+            f"pixels of dtype {rows.dtype} lie in 0..{strongest:.3g}; expected 0..{white}: {hint}"
         )
-    if not data.startswith(STARTS):
-        raise InvalidInput(f"{name} is no PNG or JPEG: it begins with {data[:8]!r}")
-    if len(data) > MAX_FILE_BYTES:
+    light = (rows[:, _BORDER] > white / 2).mean(axis=1) > _PAPER
+    if light.any() and (dark := light & (rows.min(axis=1) < white / 2)).any():
         raise InvalidInput(
-            f"{name} is larger than {MAX_FILE_BYTES:,} bytes, the most that is taken"
+            f"image {dark.argmax()} is dark ink on light paper; arrays are white ink on black, as "
+            f"in MNIST: pass {white} - images, or the picture's file"
         )
-    return data
-
-
-def _to_png(image: Any, name: str) -> bytes:
-    if image.mode in _CONVERTED:
-        image = image.convert(_CONVERTED[image.mode])
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, format="PNG")
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{name}, {image!r}, cannot be written as PNG: {error}") from error
-    return buffer.getvalue()
-
-
-def _read_file(name: str) -> bytes:
-    try:
-        path = Path(name)
-        if name and path.exists() and not path.is_file():  # reading a pipe could take for ever
-            raise InvalidInput(f"{name!r} is no file")
-        with open(name, "rb") as file:  # noqa: PTH123 (Path("") would be this folder)
-            return file.read(MAX_FILE_BYTES + 1)
-    except InvalidInput:
-        raise
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InvalidInput(f"{name!r} cannot be read: {reason}") from error

@@ -160,7 +160,8 @@ def sevens(grpc_server: ScriptedGrpc, monkeypatch: pytest.MonkeyPatch) -> Script
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with pictures and something else."""
     monkeypatch.chdir(tmp_path)
-    for name in ("d/10.png", "d/9.PNG", "d/deep/1.jpeg", "d/notes.txt", "d/[1].png", "e/1.png"):
+    pictures = ("d/10.png", "d/9.PNG", "d/deep/1.jpeg", "d/[1].png", "e/1.png")
+    for name in (*pictures, "d/notes.txt", "d/._9.PNG", "d/.thumbnails/1.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(PNG)
     return tmp_path

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tfserving_client import InvalidInput
-from tfserving_client.digits.images import MAX_FILE_BYTES, prepare
+from tfserving_client.digits.images import prepare
+from tfserving_client.digits.pictures import MAX_FILE_BYTES
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
 JPEG = b"\xff\xd8\xff and the rest"
@@ -100,6 +101,67 @@ def test_anything_else_is_refused_with_its_name_and_value(images: Any, words: st
         prepare(images)
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def _digit() -> np.ndarray[Any, Any]:
+    """A bar of forty pixels, white on black."""
+    image = np.zeros((28, 28), np.uint8)
+    image[4:24, 13:15] = 255
+    return image
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (_digit() // 255, "pixels of dtype uint8 lie in 0..1; expected 0..255: multiply by 255"),
+        ((_digit() // 255).astype(int), "pixels of dtype uint8 lie in 0..1; expected 0..255"),
+        ((_digit() // 255).tolist(), "lie in 0..1; expected 0..255: multiply by 255, or pass fl"),
+        (_digit() / 255 / 255, "of dtype float64 lie in 0..0.00392; expected 0..1: divided by 255"),
+        (
+            255 - _digit(),
+            "image 0 is dark ink on light paper; arrays are white ink on black, as in",
+        ),
+        (1 - _digit() / 255, "in MNIST: pass 1 - images, or the picture's file"),
+        (np.stack([_digit(), 255 - _digit()]).reshape(2, 784), "image 1 is dark ink on light"),
+        (255 - _digit() // 255 * 140, "image 0 is dark ink"),  # pencil
+    ],
+)
+def test_a_convention_that_is_not_the_models_is_named(images: Any, words: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        prepare(images)
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        _digit(),
+        _digit() // 8,
+        _digit() / 255,
+        np.zeros((28, 28), np.uint8),
+        np.full((28, 28), 255, np.uint8),
+        RNG.integers(0, 256, (1000, 28, 28), np.uint8),
+        RNG.random((1000, 28, 28)),
+    ],
+)
+def test_what_may_be_meant_is_taken(images: Any) -> None:
+    assert len(prepare(images)) == (1 if images.ndim == 2 else 1000)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "without a PNG or JPEG; it holds nothing"),
+        (["a.tif", "b.tif", "c.TIF", "notes", "._x.png"], "; it holds 3 .tif, 1 without an ending"),
+        (["a.png", "b.txt"], "; name the pictures in it"),
+    ],
+)
+def test_a_folder_says_what_it_holds(names: list[str], words: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(InvalidInput, match=f"'{tmp_path}' is no file but a folder") as refusal:
+        prepare(tmp_path)
+    assert words in str(refusal.value)
 
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:

@@ -1,0 +1,178 @@
+"""From a picture, as a path, a file's bytes or a PIL image, to the file that the model is sent.
+
+A photograph is sent upright, as its EXIF data say, and small: cameras write files that are larger
+than a server takes, and show more than it looks at. That needs Pillow, which is optional.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tfserving_client.errors import InvalidInput
+
+MAX_FILE_BYTES = 1 << 20  # the published graph refuses more, and the gateway before it
+STARTS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # of a PNG and a JPEG
+
+_MAX_PHOTOGRAPH_BYTES = 1 << 26
+_SIDE = 512  # pixels, the longer side of what is made smaller: the graph looks at no more
+_ORIENTATION = 0x0112  # EXIF's tag
+_UPRIGHT = 1  # its value for pictures that are stored as they are to be seen
+_SUFFIXES = {".png", ".jpg", ".jpeg"}
+# Modes of PIL images that PNG cannot hold → the nearest that it can.
+_CONVERTED = {
+    "CMYK": "RGB", "HSV": "RGB", "LAB": "RGB", "RGBX": "RGB", "YCbCr": "RGB",
+    "La": "LA", "RGBa": "RGBA",
+}  # fmt: skip
+# Modes that Pillow scales by picking pixels → those in which it averages.
+_SCALABLE = {"1": "L", "P": "RGBA", "PA": "RGBA"}
+
+
+def is_picture(item: Any) -> bool:
+    """Whether this is a path, bytes or a PIL image, readable or not."""
+    return isinstance(item, (str, os.PathLike, bytes, bytearray, memoryview)) or _is_pil(item)
+
+
+def read(item: Any, index: int) -> bytes:
+    """The PNG or JPEG of a picture; `index` is its place in the batch, for what refusals call it.
+
+    Raises:
+        InvalidInput: it is none, cannot be read, or would have to be turned or made smaller, and
+            cannot be, for example because Pillow is not installed.
+    """
+    name = f"image {index}"
+    if _is_pil(item):
+        return _from_pil(item, name)
+    if isinstance(item, (str, os.PathLike)):
+        path = os.fsdecode(item)
+        name = repr(path)
+        data = _read_file(path)
+    elif isinstance(item, (bytes, bytearray, memoryview)):
+        data = bytes(item)
+    else:
+        raise InvalidInput(
+            f"{name} is a {type(item).__name__}; expected a path, bytes or PIL image"
+        )
+    if not data.startswith(STARTS):
+        raise InvalidInput(f"{name} is no PNG or JPEG: it begins with {data[:8]!r}")
+    if len(data) > _MAX_PHOTOGRAPH_BYTES:
+        raise InvalidInput(
+            f"{name} is larger than {_MAX_PHOTOGRAPH_BYTES:,} bytes, the most that is read"
+        )
+    if len(data) > MAX_FILE_BYTES:
+        return _redrawn(
+            data, f"{name} is larger than {MAX_FILE_BYTES:,} bytes, the most that is sent"
+        )
+    if (orientation := _orientation(data)) != _UPRIGHT:
+        return _redrawn(data, f"{name} is to be turned, by its EXIF orientation {orientation}")
+    return data
+
+
+def _is_pil(item: Any) -> bool:
+    # An image of Pillow can only be met where it was imported already.
+    return type(item).__module__.startswith("PIL.") and hasattr(item, "save")
+
+
+def _from_pil(image: Any, name: str) -> bytes:
+    buffer = io.BytesIO()
+    try:
+        turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
+        if turned or max(image.size) > _SIDE:
+            return _small(image)
+        if image.mode in _CONVERTED:
+            image = image.convert(_CONVERTED[image.mode])
+        image.save(buffer, format="PNG")
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{name}, {image!r}, cannot be written as PNG: {error}") from error
+    return buffer.getvalue()
+
+
+def _redrawn(data: bytes, reason: str) -> bytes:
+    """A file upright and small; `reason` begins the refusal if that cannot be done."""
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise InvalidInput(
+            f"{reason}; `pip install pillow` lets this client do what is needed, "
+            f"or save it upright and {_SIDE} pixels wide before"
+        ) from None
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            image.draft("L", (_SIDE, _SIDE))  # a JPEG is decoded at a fraction of its size
+            return _small(image)
+    except Exception as error:  # Pillow's own are many
+        raise InvalidInput(f"{reason}, and cannot be redrawn: {error}") from error
+
+
+def _small(image: Any) -> bytes:
+    """A PIL image as PNG: grey, upright, at most `_SIDE` pixels, transparency over white paper."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    if image.mode.startswith("I"):  # 16 bits, which Pillow's own conversion cuts off
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    scale = min(1.0, _SIDE / max(image.size))
+    size = [max(1, round(side * scale)) for side in image.size]
+    image = image.convert(_SCALABLE.get(image.mode, image.mode))
+    image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    buffer = io.BytesIO()
+    image.convert("L").save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _orientation(data: bytes) -> int:
+    """What a file's EXIF data say about the way up, 1 to 8; 1 where they say nothing.
+
+    Source: EXIF 2.32, 4.5.4 and 4.6.4: a TIFF header, and entries of 12 bytes each.
+    """
+    start = data.find(b"Exif\0\0") + 6 if data[:1] == b"\xff" else data.find(b"eXIf") + 4
+    tiff = memoryview(data)[start:]
+    order = {b"II": "<", b"MM": ">"}.get(bytes(tiff[:2]))
+    if order is None:
+        return _UPRIGHT
+    try:
+        (first,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, first)
+        for entry in range(entries):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, first + 2 + 12 * entry)
+            if tag == _ORIENTATION:
+                return value if 1 <= value <= 8 else _UPRIGHT
+    except struct.error:  # cut short
+        pass
+    return _UPRIGHT
+
+
+def _read_file(name: str) -> bytes:
+    try:
+        path = Path(name)
+        if name and path.is_dir():
+            raise InvalidInput(f"{name!r} is no file but a folder{_contents(path)}")
+        if name and path.exists() and not path.is_file():  # reading a pipe could take for ever
+            raise InvalidInput(f"{name!r} is no file")
+        with open(name, "rb") as file:  # noqa: PTH123 (Path("") would be this folder)
+            return file.read(_MAX_PHOTOGRAPH_BYTES + 1)
+    except InvalidInput:
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InvalidInput(f"{name!r} cannot be read: {reason}") from error
+
+
+def _contents(folder: Path) -> str:
+    kinds: Counter[str] = Counter()
+    for path in folder.iterdir():
+        hidden = path.name.startswith(".")
+        ending = "folders" if path.is_dir() else path.suffix.lower() or "without an ending"
+        kinds["hidden" if hidden else ending] += 1
+    if kinds.keys() & _SUFFIXES:
+        return "; name the pictures in it"
+    held = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(5))
+    return f" without a PNG or JPEG; it holds {held or 'nothing'}"

@@ -1,0 +1,172 @@
+"""Photographs: upright and small, with Pillow; and what is told without it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from tfserving_client import InvalidInput
+from tfserving_client.digits.images import prepare
+from tfserving_client.digits.pictures import MAX_FILE_BYTES
+
+RNG = np.random.default_rng(0)
+ORIENTATION = 0x0112
+# For each orientation, how a camera that was held so stores an upright picture.
+STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
+    1: lambda image: image,
+    2: ImageOps.mirror,
+    3: lambda image: image.rotate(180),
+    4: ImageOps.flip,
+    5: lambda image: image.transpose(Image.Transpose.TRANSPOSE),
+    6: lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    7: lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+    8: lambda image: image.transpose(Image.Transpose.ROTATE_270),
+}
+
+
+def _without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "PIL"]:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def _seven(side: int = 60) -> Image.Image:
+    """No two of its corners are alike."""
+    pixels = np.full((side * 4 // 3, side), 230, np.uint8)
+    pixels[: side // 6, : side // 2] = 20
+    pixels[: side // 3, -side // 8 :] = 90
+    return Image.fromarray(pixels)
+
+
+def _file(image: Image.Image, kind: str = "JPEG", orientation: int | None = None) -> bytes:
+    buffer = io.BytesIO()
+    more: dict[str, Any] = {"quality": 95} if kind == "JPEG" else {}
+    if orientation is not None:
+        more["exif"] = Image.Exif()
+        more["exif"][ORIENTATION] = orientation
+    image.save(buffer, kind, **more)
+    return buffer.getvalue()
+
+
+def _sent(picture: Any) -> Image.Image:
+    (data,) = prepare(picture).values
+    return Image.open(io.BytesIO(data))
+
+
+def _pixels(image: Image.Image) -> NDArray[np.int64]:
+    return np.asarray(image.convert("L")).astype(np.int64)
+
+
+def _noise(shape: tuple[int, ...]) -> Image.Image:
+    return Image.fromarray(RNG.integers(0, 256, shape, np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_every_way_up_is_sent_upright(kind: str, orientation: int, tmp_path: Path) -> None:
+    upright = _seven()
+    file = _file(STORED[orientation](upright), kind, orientation)
+    (tmp_path / "photograph").write_bytes(file)
+    for picture in (file, tmp_path / "photograph", Image.open(io.BytesIO(file))):
+        sent = _sent(picture)
+        assert sent.size == upright.size
+        assert np.abs(_pixels(sent) - _pixels(upright)).mean() < 4
+        assert ORIENTATION not in sent.getexif() or orientation == 1  # nobody turns it again
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 0, 9])
+def test_what_is_upright_and_small_is_sent_as_it_is(orientation: int | None) -> None:
+    for kind in ("JPEG", "PNG"):
+        file = _file(_seven(), kind, orientation)
+        assert prepare(file).values == [file]
+
+
+def test_without_pillow_what_would_have_to_be_turned_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upright, turned = _file(_seven(), orientation=1), _file(_seven(), orientation=6)
+    _without_pillow(monkeypatch)
+    assert prepare([upright]).values == [upright]
+    words = "image 1 is to be turned, by its EXIF orientation 6; `pip install pillow` lets this"
+    with pytest.raises(InvalidInput, match=words):
+        prepare([upright, turned])
+
+
+def test_without_pillow_a_photograph_is_refused_and_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "IMG_1.png"
+    path.write_bytes(_file(_noise((700, 700, 3)), "PNG"))
+    _without_pillow(monkeypatch)
+    with pytest.raises(InvalidInput) as refusal:
+        prepare(path)
+    assert str(refusal.value) == (
+        f"'{path}' is larger than 1,048,576 bytes, the most that is sent; `pip install pillow` "
+        "lets this client do what is needed, or save it upright and 512 pixels wide before"
+    )
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind"),
+    [
+        (_noise((900, 600, 3)), "PNG"),
+        (_noise((900, 1200, 3)), "JPEG"),
+        (_noise((600, 600, 4)), "PNG"),
+        (_noise((1200, 1200)), "PNG"),
+        (_noise((1200, 1200)).convert("P"), "PNG"),
+        (Image.fromarray(RNG.integers(0, 65536, (800, 800), np.uint16)), "PNG"),
+    ],
+    ids=lambda value: getattr(value, "mode", value),
+)
+def test_a_photograph_is_sent_small(picture: Image.Image, kind: str) -> None:
+    file = _file(picture, kind)
+    assert len(file) > MAX_FILE_BYTES
+    for item in (file, picture):
+        (data,) = prepare(item).values
+        sent = Image.open(io.BytesIO(data))
+        assert len(data) < MAX_FILE_BYTES
+        assert max(sent.size) == 512
+        assert sent.width / sent.height == pytest.approx(picture.width / picture.height, abs=0.01)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_what_is_made_small_still_shows_the_same(mode: str) -> None:
+    large = _seven(1500)
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(large).astype(np.uint16) * 257)
+    elif mode in {"LA", "RGBA"}:  # ink alone, on nothing
+        picture = Image.new(mode, large.size)
+        picture.putalpha(ImageOps.invert(large))
+    else:
+        picture = large.convert(mode)
+    sent = _pixels(_sent(picture))
+    want = _pixels(large.resize((384, 512), Image.Resampling.BOX))
+    assert sent.shape == want.shape
+    assert np.abs(sent - want).mean() < (20 if mode == "1" else 3)
+
+
+def test_a_pictures_own_object_is_left_as_it_was() -> None:
+    picture = Image.open(io.BytesIO(_file(_seven(900), orientation=6)))
+    prepare(picture)
+    assert (picture.size, picture.mode, picture.getexif()[ORIENTATION]) == ((900, 1200), "L", 6)
+
+
+def test_more_pixels_than_pillow_takes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _file(_seven(60), orientation=6)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 80 // 2 - 1)  # it refuses twice as many
+    with pytest.raises(InvalidInput, match="cannot be redrawn: Image size"):
+        prepare(file)
+
+
+@pytest.mark.parametrize("cut", [12, 20, 30, 31])
+def test_cut_exif_says_nothing(cut: int) -> None:
+    tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    file = b"\xff\xd8\xff\xe1\0\x22Exif\0\0" + tiff
+    assert prepare(file[:cut]).values == [file[:cut]]
