@@ -55,6 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> Published:
+    """Look at what is given before TensorFlow is started, which takes seconds."""
+    from export.digits.data import sources
+    from export.publication.repository import Repository
+
+    repository = Repository(options.repository, options.name)
+    if options.version is not None:
+        repository.check_is_new(options.version)
+    dataset = sources.load(options.data)
+    say(
+        f"data    {dataset.name}: {len(dataset.train):,} to train on, "
+        f"{len(dataset.validation):,} to validate, {len(dataset.test):,} to test"
+    )
     if find_spec("tensorflow"):
         say("        starting TensorFlow")
     # A server may be at work on the same GPU, and by default TensorFlow takes all of its memory.
@@ -65,7 +77,8 @@ def _run(options: argparse.Namespace) -> Published:
         from export import pipeline
 
     tf.get_logger().setLevel("ERROR")
-    return pipeline.run(pipeline.Options(**vars(options)))
+    rest = {key: value for key, value in vars(options).items() if key not in ("repository", "data")}
+    return pipeline.run(pipeline.Options(**rest), repository, dataset)
 
 
 def _missing(error: ModuleNotFoundError) -> str:
@@ -106,9 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         default="auto",
         metavar="auto|mnist|digits|PATH",
-        help="mnist: Keras's, from its cache or downloaded; digits: the sample of MNIST that "
-        "ships here; "
-        "PATH: an .npz or a folder of IDX files; auto (default): mnist, else digits",
+        help="mnist: Keras's, from its cache or downloaded; digits: the sample of MNIST that ships "
+        "here; PATH: an .npz, a .csv, or a folder of IDX or CSV files; auto (default): mnist, "
+        "else digits",
     )
     add(
         "--recipe",

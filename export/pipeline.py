@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from export import interruption
 from export.digits.checks import gate, golden
+from export.digits.checks import pictures as picture_checks
 from export.digits.checks.evaluation import Evaluation, evaluate
 from export.digits.data import sources as data
 from export.digits.graph import signatures
@@ -31,10 +32,8 @@ _EPOCH_LINES = 20  # of progress at most, however many epochs
 class Options:
     """What `python -m export` was asked for; the flags' help says what each means."""
 
-    repository: Path
     name: str
     version: int | None
-    data: str
     recipe: str
     epochs: int | None
     batch_size: int | None
@@ -54,23 +53,15 @@ class Published:
     removed: list[int]
 
 
-def run(options: Options) -> Published:
+def run(options: Options, repository: Repository, dataset: data.Dataset) -> Published:
     """Train a network and publish it.
 
     Raises:
-        InputError: bad usage or input.
+        InputError: the network is not one that can be published.
         Refused: the candidate failed a check.
         OSError: the repository cannot be written.
     """
-    repository = Repository(options.repository, options.name)
-    if options.version is not None:
-        repository.check_is_new(options.version)
     with repository.staging() as folder:
-        dataset = data.load(options.data)
-        say(
-            f"data    {dataset.name}: {len(dataset.train):,} to train on, "
-            f"{len(dataset.validation):,} to validate, {len(dataset.test):,} to test"
-        )
         with devices.strategy().scope():
             trained = _train(dataset, options)
         goldens = _sign(trained.network, dataset, folder, options.name)
@@ -95,6 +86,7 @@ def _train(dataset: data.Dataset, options: Options) -> training.Trained:
     )
     keras.utils.set_random_seed(recipe.seed)
     model = network.build()
+    network.check(model)
     epochs: list[training.EpochReport] = []
 
     started = time.perf_counter()
@@ -129,9 +121,9 @@ def _check(
         with ServedModel(folder) as served:
             parity = golden.parity(goldens, served)
             evaluation = _evaluate(served, test)
-            findings = gate.Findings(
-                served.signatures, parity, evaluation, _newest(repository, test)
-            )
+            pictures_read = picture_checks.measure(served, test)
+            newest = _newest(repository, test)
+            findings = gate.Findings(served.signatures, parity, evaluation, newest, pictures_read)
     except (tf.errors.OpError, RuntimeError) as error:
         raise Refused(f"the candidate does not answer as the server loads it: {error}") from error
     say(f"check   {findings}")

@@ -12,9 +12,13 @@ from pathlib import Path
 PATH = Path("assets.extra", "SHA256SUMS")
 
 
-def write(folder: Path) -> str:
-    """Write `PATH` under a complete version's folder; return the SHA-256 of the list itself."""
+def write(folder: Path, ignoring: str) -> str:
+    """Write `PATH` under a complete version's folder; return the SHA-256 of the list itself.
+
+    `ignoring` is the name of a file that is gone when the version is published.
+    """
     digests = _digests(folder)
+    digests.pop(ignoring, None)
     path = folder / PATH
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))

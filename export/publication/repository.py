@@ -26,7 +26,7 @@ from export.progress import say
 from export.publication import manifest
 
 _HIGHEST = 2**63 - 1  # the server's version numbers are int64
-_STAGING = ".staging-"
+_STAGING, _LOCK = ".staging-", ".lock"
 # Readable by the server's user, whoever publishes and whatever the umask.
 _FOLDER_MODE, _FILE_MODE = 0o755, 0o644
 
@@ -70,7 +70,7 @@ class Repository:
     def staging(self) -> Iterator[Path]:
         """A folder for the candidate, beside its place; gone at the end unless published.
 
-        What killed runs left is removed first: each run holds a lock on its folder while it lives.
+        What killed runs left is removed first: each run holds a lock in its folder while it lives.
         """
         made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         with contextlib.ExitStack() as cleanup:
@@ -82,7 +82,7 @@ class Repository:
                 self._remove_stale()
                 path = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
                 cleanup.callback(shutil.rmtree, path, ignore_errors=True)
-                cleanup.callback(os.close, _lock(path))
+                cleanup.callback(os.close, _lock(path / _LOCK))
             yield path
 
     def publish(self, staged: Path, version: int | None) -> int:
@@ -92,13 +92,14 @@ class Repository:
             InputError: the number was given before.
             OSError: the disk is full or read-only; nothing was published.
         """
-        digest = manifest.write(staged)
+        digest = manifest.write(staged, ignoring=_LOCK)
         _to_disk(staged)
         with self._locked():
             if version is None:
                 version = max([0, *self.versions(), *self.digests()]) + 1
             self.check_is_new(version)
             self._write_down(version, digest, staged)
+            (staged / _LOCK).unlink(missing_ok=True)
             staged.rename(self.folder / str(version))
             # It is published: what a failing disk says now takes nothing back.
             with contextlib.suppress(OSError):
@@ -143,28 +144,47 @@ class Repository:
     def _remove_stale(self) -> None:
         for path in self.folder.glob(f"{_STAGING}*"):
             with contextlib.suppress(OSError):
-                os.close(_lock(path))  # fails while its run lives
+                os.close(_lock(path / _LOCK, fcntl.LOCK_NB))  # fails while its run lives
                 say(f"removing {path}, left by a run that was killed")
                 shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = os.open(self.folder, os.O_RDONLY)
+        path = self.folder / _LOCK
+        lock = _lock(path)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
+            path.unlink(missing_ok=True)
             os.close(lock)
 
 
-def _lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDONLY)
+def _lock(path: Path, how: int = 0) -> int:
+    """Make and lock a file, and return its descriptor.
+
+    Not the folder: NFS locks only what is open for writing (flock(2), "NFS details"), and no folder
+    can be.
+
+    Raises:
+        OSError: it cannot be made, or with `LOCK_NB` another process holds it.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | how)
+            if _is_at(path, descriptor):
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # whoever held it removed the file meanwhile
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -13,10 +13,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from export.__main__ import main
+from export.digits.training import network
 from export.publication.serving_path import ServedModel
 from tests.conftest import Version
 from tests.forks import Fork
@@ -200,12 +202,36 @@ def test_tensorflows_import_writes_nothing_between_the_lines(level: str) -> None
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": level}
     if not level:
         del environment["TF_CPP_MIN_LOG_LEVEL"]
-    command = [sys.executable, "-m", "export", "--json", "--data=/none"]
+    command = [sys.executable, "-m", "export", "--json", "--data=digits", "--repository=/proc/none"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    starting, refusal = done.stderr.splitlines()
+    _, starting, refusal = done.stderr.splitlines()
     assert starting.strip() == "starting TensorFlow"
-    assert refusal.startswith("python -m export: --data /none: ")
+    assert refusal.startswith("python -m export: /proc/none: ")
+
+
+@pytest.mark.parametrize("flag", ["--data=/none", "--data=tests", "--name=a/b"])
+def test_what_is_wrong_is_refused_before_tensorflow_is_started(flag: str) -> None:
+    command = [sys.executable, "-m", "export", flag]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    (refusal,) = done.stderr.splitlines()
+    assert refusal.startswith("python -m export: ")
+
+
+def test_a_network_that_ends_in_logits_is_told_before_training(
+    tmp_path: Path,
+    small_npz: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    layers = [keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    monkeypatch.setattr(network, "build", lambda: keras.Sequential(layers))
+    assert main(_arguments(tmp_path / "models", small_npz)) == 2
+    err = capsys.readouterr().err
+    assert "the network ends in logits" in err.splitlines()[-1]
+    assert "epoch" not in err
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize(

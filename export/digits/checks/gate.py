@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from export.digits.checks.evaluation import Evaluation
+from export.digits.checks.pictures import PictureFigures
 from export.errors import Refused
 
 MAX_PARITY_DIFFERENCE = 1e-5  # in probability; a few units in the last place of float32 sums
+MAX_PICTURE_LOSS = 0.01  # of test digits: right as arrays, and not as pictures of dark ink on paper
 CLASS_MARGIN = 0.05  # how far below --min-accuracy a single digit's share of right answers may lie
 
 
@@ -30,23 +32,29 @@ class Findings:
         parity: signature → largest difference to the network in memory, in probability.
         evaluation: figures over the test images.
         newest: what it would replace; None where there is nothing to compare with.
+        pictures: signature → figures over test digits drawn as dark ink on white paper.
     """
 
     signatures: Mapping[str, Any]
     parity: Mapping[str, float]
     evaluation: Evaluation
     newest: Comparison | None
+    pictures: Mapping[str, PictureFigures] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """One line of progress."""
         worst = min(self.evaluation.classes, key=lambda figures: figures.recall)
         newest = self.newest
+        pictures = "".join(
+            f", {name} {figures.accuracy:.4f} of pictures"
+            for name, figures in self.pictures.items()
+        )
         before = f" (version {newest.version}: {newest.test_accuracy:.4f})" if newest else ""
         return (
             f"test accuracy {self.evaluation.accuracy:.4f}{before}, "
             f"worst digit {worst.digit} at {worst.recall:.4f}, "
             f"calibration error {self.evaluation.calibration_error:.4f}, "
-            f"served answers within {max(self.parity.values()):.1g} of the network's"
+            f"served answers within {max(self.parity.values()):.1g} of the network's{pictures}"
         )
 
 
@@ -56,7 +64,9 @@ def check(findings: Findings, min_accuracy: float, max_regression: float) -> Non
     Raises:
         Refused: a signature differs by more than `MAX_PARITY_DIFFERENCE`, the accuracy is below
             `min_accuracy`, that of one digit more than `CLASS_MARGIN` below it, or the accuracy
-            more than `max_regression` below the newest version's.
+            more than `max_regression` below the newest version's; or a signature reads more than
+            `MAX_PICTURE_LOSS` fewer digits drawn as pictures than as arrays, and more than chance
+            has it: of those that changed sides, their square root.
     """
     for signature, difference in findings.parity.items():
         if not difference <= MAX_PARITY_DIFFERENCE:
@@ -80,3 +90,12 @@ def check(findings: Findings, min_accuracy: float, max_regression: float) -> Non
             f"{newest.test_accuracy:.4f} on the same images; "
             f"--max-regression allows {max_regression:g} less"
         )
+    for signature, pictures in findings.pictures.items():
+        lost = pictures.lost - pictures.won
+        if lost > MAX_PICTURE_LOSS * pictures.images + (pictures.lost + pictures.won) ** 0.5:
+            raise Refused(
+                f"signature {signature} reads {pictures.accuracy:.4f} of {pictures.images} test "
+                f"digits drawn as dark ink on white paper, {lost / pictures.images:.4f} less than "
+                f"of the same as arrays; at most {MAX_PICTURE_LOSS:g} is allowed: are the images "
+                "white ink on black, upright, each digit centred and 20 pixels large, as in MNIST?"
+            )

@@ -14,6 +14,18 @@ from numpy.typing import NDArray
 from export.digits.data.idx import MOST_BYTES
 from export.errors import InputError
 
+# What people name by mistake, by how it begins.
+_KINDS = {
+    b"\x93NUMPY": "a single array, .npy",
+    b"\0\0\x08": "one file of IDX: name the folder that holds all four",
+    b"\x1f\x8b": "packed by gzip",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x89HDF": "HDF5",
+    b"PAR1": "Parquet",
+    b"\x80": "a Python pickle, which is never opened",
+}
+
 
 def read(file: BinaryIO, where: str, keys: Sequence[str]) -> dict[str, NDArray[np.generic]]:
     """Read the arrays of these names; `where` is what a refusal calls the file.
@@ -25,14 +37,24 @@ def read(file: BinaryIO, where: str, keys: Sequence[str]) -> dict[str, NDArray[n
         with zipfile.ZipFile(file) as archive:
             members = archive.namelist()
             if lacking := [key for key in keys if f"{key}.npy" not in members]:
+                found = ", ".join(member.removesuffix(".npy") for member in members[:10])
                 raise InputError(
-                    f"{where} lacks {', '.join(lacking)}; expected arrays {', '.join(keys)}"
+                    f"{where} lacks {', '.join(lacking)}; expected arrays {', '.join(keys)}, "
+                    f"and it holds {found or 'none'}"
                 )
             return {key: _read(archive, key, where) for key in keys}
     except InputError:
         raise
     except Exception as error:  # a damaged file leads its readers to errors of any kind
-        raise InputError(f"{where} is no readable .npz of plain arrays: {error}") from error
+        kind = _kind(file)
+        raise InputError(f"{where} is no readable .npz of plain arrays: {error}{kind}") from error
+
+
+def _kind(file: BinaryIO) -> str:
+    file.seek(0)
+    start = file.read(8)
+    kinds = [f"; it is {kind}" for magic, kind in _KINDS.items() if start.startswith(magic)]
+    return kinds[0] if kinds else ""
 
 
 def _read(archive: zipfile.ZipFile, key: str, where: str) -> NDArray[np.generic]:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from export.digits.data import idx, npz, sample
+from export.digits.data import convention, idx, npz, sample, table
 from export.digits.data.download import download, put
 from export.errors import InputError
 from export.progress import say, warn
@@ -22,6 +22,7 @@ MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.n
 # Over the four arrays' bytes, so that it holds however they were packed.
 MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
 
+_TEST_SHARE = 1 / 7  # of images that are not divided, from the end: MNIST's 10,000
 _VALIDATION_SHARE = 1 / 12  # of the training images, from the end: MNIST's last 5,000
 
 
@@ -52,7 +53,7 @@ class Dataset:
 
 
 def load(source: str) -> Dataset:
-    """Load `auto`, `mnist`, `digits`, an `.npz` file or a folder of IDX files.
+    """Load `auto`, `mnist`, `digits`, an `.npz` file, CSV, or a folder of IDX or CSV files.
 
     Raises:
         InputError: it cannot be had, or is not such data.
@@ -63,7 +64,12 @@ def load(source: str) -> Dataset:
         return _mnist()
     if source == "digits":
         return _embedded_sample()
-    return _from_path(Path(source))
+    dataset = _from_path(Path(source))
+    parts = {"train": dataset.train, "test": dataset.test}
+    for name, part in parts.items():
+        found = convention.checked(part.images, part.labels, f"{source}: x_{name}")
+        say(f"data    x_{name}: {found}; expected white ink on black, 0..255, upright")
+    return dataset
 
 
 def _mnist_or_sample() -> Dataset:
@@ -114,7 +120,10 @@ def verified_mnist(file: BinaryIO, where: str) -> Dataset:
 
 def _from_path(path: Path) -> Dataset:
     if path.is_dir():
-        return _read_idx(path)
+        tables = sorted(file for file in path.iterdir() if _is_table(file))
+        return _read_tables(path, tables) if tables else _read_idx(path)
+    if _is_table(path):
+        return _read_tables(path, [path])
     if path.is_file():
         try:
             with path.open("rb") as file:
@@ -122,7 +131,8 @@ def _from_path(path: Path) -> Dataset:
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from error
     raise InputError(
-        f"--data {path}: no such file or folder; expected auto, mnist, digits, an .npz or a folder"
+        f"--data {path}: no such file or folder; expected auto, mnist, digits, an .npz, a .csv or "
+        "a folder"
     )
 
 
@@ -134,12 +144,41 @@ _IDX_FILES = {
     "y_test": ("t10k-labels-idx1-ubyte", 1),
 }
 _KEYS = tuple(_IDX_FILES)
+_SHAPES = {(28, 28), (28, 28, 1), (784,)}
 
 
 def _read_idx(folder: Path) -> Dataset:
     paths = {key: idx.find(folder, name) for key, (name, _) in _IDX_FILES.items()}
     arrays = {key: idx.read(paths[key], dimensions) for key, (_, dimensions) in _IDX_FILES.items()}
     return _dataset(folder.resolve().name, arrays, {key: str(paths[key]) for key in _KEYS})
+
+
+def _is_table(path: Path) -> bool:
+    return path.name.lower().endswith((".csv", ".csv.gz")) and path.is_file()
+
+
+def _read_tables(path: Path, tables: list[Path]) -> Dataset:
+    """Kaggle's: one table that is divided, or two, of which one has `test` in its name."""
+    labelled = [table_ for table_ in tables if table.has_labels(table_)] if tables[1:] else tables
+    test = [table_ for table_ in labelled if "test" in table_.name.lower()]
+    train = [table_ for table_ in labelled if table_ not in test] or test
+    if len(train) != 1 or len(test) > 1:
+        names = ", ".join(table_.name for table_ in tables)
+        raise InputError(
+            f"{path} holds {names}; expected one table with labels, or a second with 'test' in "
+            "its name"
+        )
+    x, y = table.read(train[0])
+    if test and test != train:
+        x_test, y_test = table.read(test[0])
+        note = ""
+    else:
+        first_test = len(x) - max(1, round(len(x) * _TEST_SHARE))
+        x, x_test, y, y_test = x[:first_test], x[first_test:], y[:first_test], y[first_test:]
+        note = f"the last {len(y_test):,} rows of {train[0].name} are the test images"
+    arrays = {"x_train": x, "y_train": y, "x_test": x_test, "y_test": y_test}
+    name = path.resolve().name.split(".")[0]
+    return replace(_dataset(name, arrays, {key: f"{path}: {key}" for key in _KEYS}), note=note)
 
 
 def _read_npz(file: BinaryIO, where: str, name: str) -> Dataset:
@@ -174,10 +213,14 @@ def _checked(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     x, y = f"x_{part}", f"y_{part}"
     images, labels = arrays[x], arrays[y]
-    if images.dtype != np.uint8 or images.shape[1:] != (28, 28):
+    if images.dtype.kind not in "ui" or images.shape[1:] not in _SHAPES:
         raise InputError(
-            f"{called[x]} is {images.dtype} {images.shape}; expected uint8 (n, 28, 28), 0..255"
+            f"{called[x]} is {images.dtype} {images.shape}; expected uint8 "
+            f"(n, 28, 28), (n, 28, 28, 1) or (n, 784), 0..255{_range(images)}"
         )
+    if images.size and (images.min() < 0 or images.max() > 255):
+        raise InputError(f"{called[x]} is {images.dtype}; expected pixels 0..255{_range(images)}")
+    labels = _one_column(labels)
     if labels.dtype.kind not in "ui" or labels.shape != (len(images),):
         raise InputError(
             f"{called[y]} is {labels.dtype} {labels.shape}; "
@@ -187,7 +230,24 @@ def _checked(
         raise InputError(f"{called[x]} holds {len(labels)} images; expected at least 2")
     if labels.min() < 0 or labels.max() > 9:
         raise InputError(f"{called[y]} holds labels {labels.min()}..{labels.max()}; expected 0..9")
-    return images.astype(np.uint8, copy=False), labels.astype(np.uint8)
+    return images.astype(np.uint8, copy=False).reshape(-1, 28, 28), labels.astype(np.uint8)
+
+
+def _one_column(labels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Labels [n] of labels [n, 1] or one-hot [n, 10]; others as they are."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return labels[:, 0]
+    if labels.ndim == 2 and labels.shape[1] == 10 and labels.dtype.kind in "uifb":
+        ones = labels == 1
+        if (ones.sum(axis=1) == 1).all() and (ones | (labels == 0)).all():
+            return np.asarray(ones.argmax(axis=1))
+    return labels
+
+
+def _range(images: NDArray[np.generic]) -> str:
+    if images.size == 0 or images.dtype.kind not in "uif":
+        return ""
+    return f"; it holds {images.min():.4g}..{images.max():.4g}"
 
 
 def _embedded_sample() -> Dataset:

@@ -69,6 +69,7 @@ def describe(name: str, dataset: Dataset, trained: Trained, findings: Findings) 
             for signature, definition in findings.signatures.items()
         },
         "parity": dict(findings.parity),
+        "pictures": {name: asdict(figures) for name, figures in findings.pictures.items()},
         "versions": {
             "python": platform.python_version(),
             "tensorflow": tf.__version__,

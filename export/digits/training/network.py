@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
+
+from export.errors import InputError
 
 
 def build() -> keras.Model:
@@ -23,3 +26,22 @@ def build() -> keras.Model:
         ],
         name="digits",
     )
+
+
+def check(network: keras.Model) -> None:
+    """Refuse a network whose answers are no probabilities, before it is trained.
+
+    Raises:
+        InputError: it does not answer pixels [n, 28, 28] with ten shares that sum to 1.
+    """
+    pixels = np.random.default_rng(0).random((4, 28, 28), np.float32)
+    answers = np.asarray(network(pixels, training=False))
+    if answers.shape != (4, 10):
+        raise InputError(f"the network answers 4 images with {answers.shape}; expected (4, 10)")
+    sums = answers.sum(axis=1)
+    if answers.min() < 0 or np.abs(sums - 1).max() > 1e-3:
+        raise InputError(
+            f"the network ends in logits: its ten outputs lie in {answers.min():.2g}.."
+            f"{answers.max():.2g} and sum to {sums[0]:.2g}; expected probabilities: end it with "
+            'keras.layers.Dense(10, activation="softmax")'
+        )

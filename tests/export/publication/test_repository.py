@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -172,3 +174,27 @@ def test_keep_spares_what_it_is_told_to(repository: Repository) -> None:
     _publish(repository, 3)
     assert repository.keep_newest(1, {3}) == []
     assert _entries(repository) == {"3", "7", ".versions"}
+
+
+def test_publishing_where_locks_want_a_file_that_is_open_for_writing(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where the lock of a folder is "Bad file descriptor"."""
+    lock = fcntl.flock
+
+    def nfs(descriptor: int, how: int) -> None:
+        if how & fcntl.LOCK_EX and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == 0:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", nfs)
+    assert [_publish(repository) for _ in range(3)] == [1, 2, 3]
+    assert repository.keep_newest(1, set()) == [1, 2]
+    with repository.staging():  # removes nothing that lives, and leaves nothing
+        with repository.staging() as another:
+            assert another.is_dir()
+    assert _entries(repository) == {"3", ".versions"}
+    assert {path.name for path in (repository.folder / "3").iterdir()} == {
+        "variables",
+        "assets.extra",
+    }

@@ -63,8 +63,31 @@ def test_an_array_larger_than_a_piece_is_read(write: _Write, tmp_path: Path) -> 
     assert np.array_equal(idx.read(path, 3), large)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "train-images.idx3-ubyte",
+        "train-images.idx3-ubyte.gz",
+        "train-images-idx3-ubyte/train-images-idx3-ubyte",
+        "train-images-idx3-ubyte/train-images.idx3-ubyte",
+        "train-images.idx3-ubyte/train-images.idx3-ubyte",
+        "raw/train-images-idx3-ubyte",
+        "MNIST/raw/train-images-idx3-ubyte.gz",
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_file_is_found_and_read_where_people_have_it(
+    tmp_path: Path, place: str, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pack(FILE))
+    assert idx.find(tmp_path, "train-images-idx3-ubyte") == path
+    assert idx.read(path, 3).tobytes() == FILE[16:]
+
+
 def test_the_plain_file_is_preferred_and_neither_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds neither images nor images\.gz$"):
+    with pytest.raises(InputError, match=r"holds neither images nor images\.gz; it holds nothing$"):
         idx.find(tmp_path, "images")
     compressed = _gzipped(tmp_path, FILE)
     assert idx.find(tmp_path, "images") == compressed
@@ -118,10 +141,8 @@ def test_absurd_counts_take_no_memory(
     assert _refusal(path, allocating=2 << 20).endswith(words)
 
 
-def test_a_gzip_bomb_is_inflated_no_further_than_it_declares(tmp_path: Path) -> None:
-    """A hundred megabytes of zeros, after a header that declares five images."""
-    path = _gzipped(tmp_path, FILE[:16] + bytes(100 << 20))
-    assert path.stat().st_size < 1 << 20
+def test_gzip_is_inflated_no_further_than_it_declares(tmp_path: Path) -> None:
+    path = _gzipped(tmp_path, FILE[:16] + bytes(4 << 20))
     assert _refusal(path, allocating=1 << 20).endswith("3920 bytes, and holds more")
 
 
@@ -133,7 +154,6 @@ def test_a_gzip_bomb_is_inflated_no_further_than_it_declares(tmp_path: Path) -> 
         (lambda b: b[:10] + b"\xff" * 99, "Error -3 while decompressing data"),
         (lambda b: b[:-8], "Compressed file ended before the end-of-stream marker was reached"),
         (lambda b: b + b"junk", "Not a gzipped file (b'ju')"),
-        (lambda _: FILE, "Not a gzipped file"),
     ],
 )
 def test_a_broken_gzip_is_refused(
