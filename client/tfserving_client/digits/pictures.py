@@ -81,7 +81,7 @@ def _from_pil(image: Any, name: str) -> bytes:
     buffer = io.BytesIO()
     try:
         turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
-        if turned or max(image.size) > _SIDE:
+        if image.mode != "F" and (turned or max(image.size) > _SIDE):
             return _small(image)
         if image.mode in _CONVERTED:
             image = image.convert(_CONVERTED[image.mode])
@@ -133,9 +133,8 @@ def _orientation(data: bytes) -> int:
 
     Source: EXIF 2.32, 4.5.4 and 4.6.4: a TIFF header, and entries of 12 bytes each.
     """
-    start = data.find(b"Exif\0\0") + 6 if data[:1] == b"\xff" else data.find(b"eXIf") + 4
-    tiff = memoryview(data)[start:]
-    order = {b"II": "<", b"MM": ">"}.get(bytes(tiff[:2]))
+    _, _, tiff = data.partition(b"eXIf" if data.startswith(STARTS[0]) else b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return _UPRIGHT
     try:

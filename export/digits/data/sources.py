@@ -64,7 +64,10 @@ def load(source: str) -> Dataset:
         return _mnist()
     if source == "digits":
         return _embedded_sample()
-    dataset = _from_path(Path(source))
+    try:
+        dataset = _from_path(Path(source))
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror}") from error
     parts = {"train": dataset.train, "test": dataset.test}
     for name, part in parts.items():
         found = convention.checked(part.images, part.labels, f"{source}: x_{name}")
@@ -125,11 +128,8 @@ def _from_path(path: Path) -> Dataset:
     if _is_table(path):
         return _read_tables(path, [path])
     if path.is_file():
-        try:
-            with path.open("rb") as file:
-                return _read_npz(file, str(path), path.stem)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        with path.open("rb") as file:
+            return _read_npz(file, str(path), path.stem)
     raise InputError(
         f"--data {path}: no such file or folder; expected auto, mnist, digits, an .npz, a .csv or "
         "a folder"

@@ -94,6 +94,7 @@ def test_pictures_of_every_kind_go_to_encoded(tmp_path: Path) -> None:
         ("a\0b", "cannot be read"),
         ([PNG, 5], "image 1 is a int"),
         (Image.new("F", (5, 5)), "cannot be written as PNG"),
+        (Image.new("F", (600, 5)), "cannot be written as PNG"),
     ],
 )
 def test_anything_else_is_refused_with_its_name_and_value(images: Any, words: str) -> None:

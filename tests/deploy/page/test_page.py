@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -194,6 +195,19 @@ def test_a_picture_lies_as_its_camera_was_held(
     tags[0x0112] = 6  # to be turned a quarter to the right
     turned.save(tmp_path / "digit.jpg", exif=tags)
     page.drop(tmp_path / "digit.jpg")
+    page.until(lambda: page.text("digit") != "?", "an answer")
+    assert page.answer() == str(golden["labels"][35])
+
+
+def test_a_photograph_larger_than_a_server_takes(
+    page: Page, golden: dict[str, NDArray[Any]], tmp_path: Path
+) -> None:
+    picture = ImageOps.invert(Image.fromarray(golden["images"][35]).resize((2000, 1500)))
+    noise = np.random.default_rng(0).integers(0, 20, (1500, 2000))
+    photograph = Image.fromarray((np.asarray(picture) * 0.9 + noise).astype(np.uint8))
+    photograph.save(tmp_path / "digit.png")
+    assert (tmp_path / "digit.png").stat().st_size > 1 << 20
+    page.drop(tmp_path / "digit.png")
     page.until(lambda: page.text("digit") != "?", "an answer")
     assert page.answer() == str(golden["labels"][35])
 
