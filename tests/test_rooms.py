@@ -31,7 +31,7 @@ HOUSES = {
         "demo",
         "__main__",
     ),
-    "deploy.operate": ("errors", "access", "stack", "commands"),
+    "deploy.operate": ("errors", "access", "stack", "checks", "commands"),
     "deploy.local": (
         "errors flags lean_tensorflow prometheus varint",
         "metrics tensors text_files",

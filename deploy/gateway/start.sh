@@ -84,6 +84,7 @@ watch() { # until nginx, process $1, ends
 
 resolve
 render "$run/now"
+[ "${1:-}" != check ] || exec nginx -t -q -e stderr -c "$configuration"
 watch $$ &
 # In the place of this shell, so that a signal to stop reaches it.
 exec nginx -e stderr -c "$configuration" -g 'daemon off;'

@@ -7,19 +7,23 @@ Exit status: 0 done (`status`: all is well), 1 refused or failed (`status`: some
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from deploy import environment
+from deploy import FOLDER, environment
 from deploy.operate.access import secret_files
 from deploy.operate.errors import InputError, Refused
+from deploy.operate.stack import settings
 
 if TYPE_CHECKING:
+    import docker
+
     from deploy.operate.access.certificates import Certificate
 
 _EXAMPLES = """examples:
@@ -36,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        settings.load()
         status: int = options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -85,10 +90,12 @@ def _parser() -> argparse.ArgumentParser:
         "--scale",
         type=_count,
         metavar="N",
-        help="replicas of the server (as many as there are, or 1)",
+        help="replicas of the server (as last time, or 1)",
     )
     up.add_argument(
-        "--monitoring", action="store_true", help="with Prometheus and Grafana, until `down`"
+        "--monitoring",
+        action=argparse.BooleanOptionalAction,
+        help="with Prometheus and Grafana, or without (as last time)",
     )
     device = up.add_mutually_exclusive_group()
     device.add_argument("--gpu", action="store_true", default=None, help="or fail without one")
@@ -97,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=_count, default=180, metavar="S", help="seconds to become well (180)"
     )
     command(commands, "down", _down, "stop and remove everything that runs")
+    command(commands, "check", _check, "what server, gateway and Prometheus would not take")
     status = command(commands, "status", _status, "what runs where, and whether it is well")
     status.add_argument("--json", action="store_true", help="for programs")
     keys = command(commands, "keys", None, "the API keys that open the gateway").add_subparsers(
@@ -134,35 +142,116 @@ def _count(text: str) -> int:
 
 def _up(options: argparse.Namespace) -> int:
     from deploy.operate.access import certificates
-    from deploy.operate.stack import containers, engine, status
+    from deploy.operate.checks import programs
+    from deploy.operate.stack import engine, images, served, status
     from deploy.operate.stack import lifecycle as stack
 
     with engine.connect() as client:
-        has_gpu = engine.has_gpu(client)
-        if options.gpu and not has_gpu:
-            raise Refused(
-                "the engine has no NVIDIA runtime; install the NVIDIA Container Toolkit and run "
-                "`sudo nvidia-ctk runtime configure`, or leave --gpu out"
-            )
-        gpu = has_gpu if options.gpu is None else options.gpu
-        _say(
-            f"engine  Docker {client.version()['Version']}, serving on the {'G' if gpu else 'C'}PU"
-        )
+        decided = _decided(client, options)
+        device = decided["SERVING_DEVICE"].upper()
+        _say(f"engine  Docker {client.version()['Version']}, serving on the {device}")
         if (certificate := certificates.read()) is None:
             _say_certificate(certificates.make())
         elif certificate.expires < datetime.now(UTC) + _SOON:
             _say(f"  !!    the certificate ends {certificate.expires:%Y-%m-%d %H:%M} UTC;")
             _say("        `python -m deploy certificates` renews it")
-        # What is there stays as it is, unless told otherwise: this is also how one upgrades.
-        compose = engine.Compose(gpu=gpu)
-        project = compose.config["name"]
-        there = Counter(one.service for one in containers.of_project(client, project))
-        if options.monitoring or "prometheus" in there:
-            compose = engine.Compose(gpu=gpu, profiles=["monitoring"])
-        replicas = options.scale or there["serving"] or 1
-        stack.up(client, compose, replicas=replicas, timeout=options.timeout)
-        print("\n".join(status.lines(status.gather(client, project))))
+        files = served.read(served.SOURCE)
+        _refuse(_in_files(files, client))
+        compose = engine.Compose({**os.environ, **decided})
+        images.fetch(client, compose, stack.needed(compose))
+        with contextlib.suppress(programs.Unchecked):  # its start will tell
+            _refuse(programs.gateway(client, compose.config["services"]["gateway"]))
+        before = stack.as_it_runs(client, compose)
+        earlier = served.read(served.COPY)
+        if "models.config" in served.hand_over(files) and earlier:
+            _say("config  running servers read models.config again within 30 s")
+        try:
+            stack.up(client, compose, before, timeout=options.timeout)
+        except BaseException:
+            served.hand_over(earlier)
+            raise
+        settings.write(decided)
+        try:
+            stack.watch(client, compose, before, timeout=options.timeout)
+        except Refused as error:
+            raise Refused(f"server and gateway are well, the monitoring is not: {error}") from error
+        print("\n".join(status.lines(status.gather(client, compose.config["name"]))))
     return 0
+
+
+def _decided(client: docker.DockerClient, options: argparse.Namespace) -> dict[str, str]:
+    """The settings of this machine: as it is told now, else as last time, else as it looks."""
+    from deploy.operate.stack import containers, engine, served
+
+    if options.gpu and not engine.has_gpu(client):
+        raise Refused(
+            "the engine has no NVIDIA runtime; install the NVIDIA Container Toolkit and run "
+            "`sudo nvidia-ctk runtime configure`, or leave --gpu out"
+        )
+    decided = {name: os.environ[name] for name in settings.names() if os.environ.get(name)}
+    if options.gpu is not None or "SERVING_DEVICE" not in decided:
+        gpu = engine.has_gpu(client) if options.gpu is None else options.gpu
+        decided["SERVING_DEVICE"] = "gpu" if gpu else "cpu"
+    project = engine.Compose().config["name"]
+    there = Counter(one.service for one in containers.of_project(client, project))
+    if options.scale or "SERVING_REPLICAS" not in decided:
+        decided["SERVING_REPLICAS"] = str(options.scale or there["serving"] or 1)
+    profiles = set(filter(None, decided.get("COMPOSE_PROFILES", "").split(",")))
+    if options.monitoring or (options.monitoring is None and there["prometheus"]):
+        profiles.add("monitoring")
+    elif options.monitoring is False:
+        profiles.discard("monitoring")
+    decided["COMPOSE_PROFILES"] = ",".join(sorted(profiles))
+    decided["SERVER_CONFIG"] = f"./{served.COPY.relative_to(FOLDER)}"
+    return decided
+
+
+def _in_files(
+    files: Mapping[str, bytes], client: docker.DockerClient | None = None
+) -> Iterator[str]:
+    """What is wrong with the server's files and the secrets."""
+    from deploy.operate.checks import secrets, server
+    from deploy.operate.stack import containers, engine, served
+
+    models = (FOLDER / (os.environ.get("MODELS") or "../models")).resolve()
+    running = b""
+    if client:
+        there = containers.of_project(client, engine.Compose().config["name"])
+        if any(one.service == "serving" and one.well for one in there):
+            running = served.read(served.COPY).get(server.MODELS, b"")
+    yield from server.problems(files, models, running)
+    yield from secrets.problems()
+
+
+def _refuse(problems: Iterator[str]) -> None:
+    """Go no further if there are any."""
+    if found := [*problems]:
+        for problem in found[:-1]:
+            _say(f"check   {problem}")
+        raise Refused(found[-1])
+
+
+def _check(_: argparse.Namespace) -> int:
+    from deploy.operate.checks import programs
+    from deploy.operate.stack import engine, served
+
+    files = served.read(served.SOURCE)
+    found: list[str] = []
+    try:
+        with engine.connect() as client:
+            found += _in_files(files, client)
+            services = engine.Compose(profiles=["*"]).config["services"]
+            for check in (programs.gateway, programs.prometheus):
+                try:
+                    found += check(client, services[check.__name__])
+                except programs.Unchecked as error:
+                    _say(f"not checked with {check.__name__}: {error}")
+    except Refused as error:
+        if not found:
+            found += _in_files(files)
+        _say(f"nginx.conf and Prometheus' rules are not checked: {error}")
+    print("\n".join(found) or "server, gateway and Prometheus can read what is checked")
+    return 1 if found else 0
 
 
 def _down(_: argparse.Namespace) -> int:

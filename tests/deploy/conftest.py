@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,6 +12,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+
+
+def checkout(folder: Path) -> Path:
+    """A copy of what the bundle is run from, with settings of its own; `folder` is made."""
+    for part in ("deploy", "client", "locks"):
+        shutil.copytree(
+            ROOT / part,
+            folder / part,
+            symlinks=True,
+            # What belongs to the checkout that is tested: its machine's settings and secrets.
+            ignore=lambda path, names: {
+                *({"__pycache__"} & {*names}),
+                *({".env", "config"} & {*names} if Path(path).name == "machine" else ()),
+                *({*names} - {".gitignore"} if Path(path) == ROOT / "deploy" / "secrets" else ()),
+            },
+        )
+    for file in (".env", ".dockerignore"):
+        shutil.copy(ROOT / file, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,17 @@ import contextlib
 import functools
 import json
 import os
+import re
+import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import docker
 import requests
 
 from deploy import FOLDER
-from deploy.operate.access import secret_files
 from deploy.operate.errors import Refused
 
 _TIMEOUT = 30  # seconds for one question to the engine
@@ -62,23 +64,21 @@ def has_gpu(engine: docker.DockerClient) -> bool:
 
 
 class Compose:
-    """`docker compose` on the bundle's files, from wherever it is called.
+    """`docker compose` as it is for this machine, from wherever it is called.
 
     Args:
-        gpu: serve on the GPU, else on the CPU.
-        profiles: which optional services take part; `*` is all of them.
+        environment: whole, in place of this process's; it goes before the machine's settings.
+        profiles: which optional services take part beside those of the settings; `*` is all.
     """
 
-    def __init__(self, *, gpu: bool = True, profiles: Sequence[str] = ()) -> None:
-        files = ["docker-compose.yml"] + ([] if gpu else ["docker-compose.cpu.yml"])
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, *, profiles: Sequence[str] = ()
+    ) -> None:
         self._options = [
-            *(f"--file={FOLDER / file}" for file in files),
+            f"--file={FOLDER / 'machine' / 'compose.yaml'}",
             *(f"--profile={profile}" for profile in profiles),
         ]
-        self.environment: Mapping[str, str] = {
-            **os.environ,
-            "DEPLOY_SECRETS": str(secret_files.folder()),
-        }
+        self.environment = os.environ if environment is None else environment
 
     def command(self, *arguments: str) -> list[str]:
         """The command line to run, with `environment`."""
@@ -103,6 +103,38 @@ class Compose:
             raise Refused(f"`docker compose {arguments[0]}` failed: {said[-1]}")
         return done.stdout
 
+    @contextlib.contextmanager
+    def running(self, *arguments: str, grace: float = 0) -> Iterator[Callable[[], bool]]:
+        """Run meanwhile; gives a function that tells whether it is done, or raises Refused.
+
+        Afterwards it has `grace` seconds to come to an end. The engine goes on with what it was
+        asked for when Compose is ended: a container would appear after all others were removed.
+        """
+        with tempfile.TemporaryFile() as log:
+            process = subprocess.Popen(
+                self.command("--progress=plain", *arguments),
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for this process, which ends Compose in order
+            )
+
+            def ended() -> bool:
+                if process.poll():
+                    log.seek(0)
+                    raise Refused(_explained(log.read().decode(errors="replace")))
+                return process.returncode is not None
+
+            try:
+                yield ended
+            finally:
+                with undisturbed():
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(grace)
+                    process.terminate()
+                    process.wait()
+
     @functools.cached_property
     def config(self) -> dict[str, Any]:
         """The files as Compose understands them, with every variable put in."""
@@ -120,3 +152,26 @@ def _docker(*arguments: str, missing: str | None = None) -> str:
     if done.returncode:
         raise Refused(missing or f"`docker {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done.stdout
+
+
+def _explained(said: str) -> str:
+    if taken := re.search(r":(\d+)\b.*(already allocated|already in use)", said):
+        return (
+            f"port {taken[1]} of this machine is taken by another program; stop that, or choose "
+            "another with GATEWAY_PORT, GRPC_PORT, REST_PORT, PROMETHEUS_PORT or GRAFANA_PORT"
+        )
+    if "could not select device driver" in said:
+        return "the engine has no GPU for a container; --cpu serves without one"
+    return said.strip().splitlines()[-1]
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Without Ctrl-C and SIGTERM."""
+    numbers = signal.SIGINT, signal.SIGTERM
+    handlers = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)

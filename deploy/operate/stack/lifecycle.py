@@ -1,61 +1,101 @@
-"""Bring the bundle up, wait until all of it is well, and take it down."""
+"""Bring the bundle up, wait until all of it is well, and take it down.
+
+Servers are replaced one at a time: a new one is started beside the old, which goes when the new one
+is well. So an image or a flag that does not work is seen on a container that nobody needs.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import re
-import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import docker
 
 from deploy.operate.errors import Refused
+from deploy.operate.stack import causes, images, settings
 from deploy.operate.stack.containers import Container, names, of_project
-from deploy.operate.stack.engine import Compose
+from deploy.operate.stack.engine import Compose, undisturbed
 from tfserving_client.command.progress import Progress
 
 _LOOK = 0.3  # seconds between two looks
 _GRACE = 30  # seconds to create and start containers on a busy machine; mostly it takes one
 _CRASHES = 3  # restarts of a new container that are not waited beyond
 _LOG_LINES = 20
+# The variable that replaces the image of a service.
+_IMAGES = {
+    "serving": "TFS_IMAGE",
+    "gateway": "NGINX_IMAGE",
+    "prometheus": "PROMETHEUS_IMAGE",
+    "grafana": "GRAFANA_IMAGE",
+}
 
 
-def up(engine: docker.DockerClient, compose: Compose, *, replicas: int, timeout: float) -> None:
-    """Start what does not run yet, and return when every container is well.
+def needed(compose: Compose) -> list[str]:
+    """The services without which nothing is answered."""
+    services: Mapping[str, Mapping[str, Any]] = compose.config["services"]
+    return [
+        name
+        for name, service in services.items()
+        if not service.get("profiles") and service.get("scale", 1)
+    ]
+
+
+def monitoring(compose: Compose) -> list[str]:
+    """The services that watch them; none if the profile takes no part."""
+    return [name for name, service in compose.config["services"].items() if "profiles" in service]
+
+
+def as_it_runs(engine: docker.DockerClient, wanted: Compose) -> Compose:
+    """What runs now, for Compose: the settings and images that the containers were made with."""
+    there = of_project(engine, wanted.config["name"])
+    images_then = {_IMAGES[one.service]: one.image for one in there if one.service in _IMAGES}
+    replicas = sum(one.service == "serving" for one in there)
+    if settings.FILE.exists():  # it says the rest
+        known = settings.names()
+        then = {name: value for name, value in wanted.environment.items() if name not in known}
+    else:
+        then = dict(wanted.environment)
+    return Compose({**then, **images_then, "SERVING_REPLICAS": str(replicas or 1)})
+
+
+def up(engine: docker.DockerClient, compose: Compose, before: Compose, *, timeout: float) -> None:
+    """Start what does not run yet, replace what has changed, and return when all of it is well.
 
     Lines of progress go to standard error. Whatever ends this early, Ctrl-C too: what it started
-    is removed again, and what had run before stays.
+    is removed again, and what had run before stays, or runs again.
 
     Args:
         engine: where.
-        compose: what.
-        replicas: containers of the model server.
-        timeout: seconds from the start of the containers until all are well.
+        compose: what, with images that are there.
+        before: what ran until now, to go back to.
+        timeout: seconds from the start of a container until it is well.
 
     Raises:
-        Refused: there is no model, an image or a port is missing, or a container is not well in
-            time; says which, after the end of its log.
+        Refused: a port is missing, or a container is not well in time; says which and why, after
+            the end of its log.
     """
-    _need_a_version(compose)
-    project = compose.config["name"]
-    before = [one for one in of_project(engine, project) if one.state == "running"]
-    volumes = names(engine.volumes, project)
-    try:
-        for name, service in compose.config["services"].items():
-            if "build" in service:
-                _build(compose, name)
-            else:
-                _need_an_image(engine, service["image"])
-        _start(engine, compose, replicas, timeout, {one.id for one in before})
-    except BaseException:
-        with _undisturbed():
-            _take_back(engine, compose, [*volumes, *(one.name for one in before)])
-        raise
+    _change(engine, compose, before, needed(compose), timeout)
+
+
+def watch(
+    engine: docker.DockerClient, compose: Compose, before: Compose, *, timeout: float
+) -> None:
+    """Start the monitoring, or end it where it takes no part any more.
+
+    Raises:
+        Refused: as `up`, or an image cannot be had; server and gateway go on.
+    """
+    if services := monitoring(compose):
+        images.fetch(engine, compose, services)
+        _change(engine, compose, before, services, timeout)
+        return
+    wanted = needed(compose)
+    for one in of_project(engine, compose.config["name"]):
+        if one.service not in wanted:
+            print(f"stop    {one.name}", file=sys.stderr)
+            engine.containers.get(one.id).remove(force=True, v=True)
 
 
 def down(engine: docker.DockerClient, compose: Compose) -> list[str]:
@@ -73,54 +113,79 @@ def down(engine: docker.DockerClient, compose: Compose) -> list[str]:
     return there
 
 
-def _need_a_version(compose: Compose) -> None:
-    volumes = compose.config["services"]["serving"]["volumes"]
-    models = next(Path(one["source"]) for one in volumes if one["target"] == "/models")
-    if not any(path.name.isdecimal() for path in models.glob("mnist/*")):
-        raise Refused(f"{models / 'mnist'} holds no version; make one with `python -m export`")
-
-
-def _need_an_image(engine: docker.DockerClient, image: str) -> None:
-    """Pull an image that is not there."""
-    with contextlib.suppress(docker.errors.ImageNotFound):
-        engine.images.get(image)
-        return
-    print(f"pull    {image}", file=sys.stderr)
-    layers: dict[str, tuple[int, int]] = {}  # done and all, in bytes
-
-    def text(seconds: float) -> str:
-        done, size = (sum(column) / 1e6 for column in zip(*layers.values(), (0, 0), strict=True))
-        return f"        {done:,.0f} of {size:,.0f} MB, {seconds:.0f} s"
-
-    repository, tag = docker.utils.parse_repository_tag(image)
+def _change(
+    engine: docker.DockerClient,
+    compose: Compose,
+    before: Compose,
+    services: Sequence[str],
+    timeout: float,
+) -> None:
+    project = compose.config["name"]
+    there = of_project(engine, project)
+    volumes = names(engine.volumes, project)
+    known = {one.id for one in there}
     try:
-        with Progress(text, at_once=True):
-            for event in engine.api.pull(repository, tag or "latest", stream=True, decode=True):
-                if "error" in event:
-                    raise Refused(f"the image {image} cannot be pulled: {event['error']}")
-                if event.get("status") == "Downloading":
-                    detail = event["progressDetail"]
-                    layers[event["id"]] = detail["current"], detail.get("total", 0)
-    except docker.errors.APIError as error:
-        raise Refused(f"the image {image} cannot be pulled: {error.explanation}") from error
+        if "serving" in services:
+            _replace_servers(engine, compose, there, timeout)
+        _start(engine, compose, ["up", "--detach", *services], services, timeout, known)
+    except BaseException:
+        with undisturbed():
+            _take_back(engine, before, there, volumes)
+        raise
 
 
-def _build(compose: Compose, service: str) -> None:
-    """Build an image anew if anything in it has changed."""
-    print(f"build   {service}", file=sys.stderr)
-    build = _running(compose, "build", service)
-    with build as ended, Progress(lambda seconds: f"        {seconds:.0f} s"):
-        while not ended():
-            time.sleep(_LOOK)
+def _replace_servers(
+    engine: docker.DockerClient, compose: Compose, there: Sequence[Container], timeout: float
+) -> None:
+    """Start a new server for each that is not as it should be any more, and then remove that."""
+    project = compose.config["name"]
+    servers = [one for one in there if one.service == "serving"]
+    outdated = [one for one in servers if _is_outdated(engine, compose, one)]
+    if not any(one.well for one in outdated):
+        return  # nobody is answered by them: no need for care
+    count, wanted = len(servers), compose.config["services"]["serving"]["scale"]
+    for number, old in enumerate(outdated):
+        if number < wanted:
+            known = {one.id for one in of_project(engine, project)}
+            scaled = [
+                "up",
+                "--detach",
+                "--no-deps",
+                "--no-recreate",
+                f"--scale=serving={count + 1}",
+            ]
+            _start(engine, compose, [*scaled, "serving"], ["serving"], timeout, known)
+        else:
+            count -= 1
+        print(f"stop    {old.name}", file=sys.stderr)
+        container = engine.containers.get(old.id)
+        container.stop()
+        container.remove(v=True)
+
+
+def _is_outdated(engine: docker.DockerClient, compose: Compose, one: Container) -> bool:
+    """Whether Compose would make the container anew."""
+    service, digest = compose.run("config", "--hash", one.service).split()
+    attributes = engine.containers.get(one.id).attrs
+    image = engine.images.get(compose.config["services"][service]["image"])
+    labels = attributes["Config"]["Labels"]
+    return bool(
+        labels["com.docker.compose.config-hash"] != digest or attributes["Image"] != image.id
+    )
 
 
 def _start(
     engine: docker.DockerClient,
     compose: Compose,
-    replicas: int,
+    command: Sequence[str],
+    services: Collection[str],
     timeout: float,
-    before: Collection[str],
+    known: Collection[str],
 ) -> None:
+    """Run this command of Compose, and wait until every container of the services is well.
+
+    One that was `known` before may end and be unhealthy on its way there.
+    """
     found: list[Container] = []
     shown: dict[str, str] = {}
 
@@ -128,12 +193,16 @@ def _start(
         waiting = [f"{one.name} {one.condition}" for one in found if not one.well]
         return f"        {', '.join(waiting) or 'starting'}, {seconds:.0f} of {timeout:g} s"
 
-    up = _running(compose, "up", "--detach", f"--scale=serving={replicas}", grace=_GRACE)
-    with up as ended, Progress(text, at_once=True) as progress:
+    with (
+        compose.running(*command, grace=_GRACE) as ended,
+        Progress(text, at_once=True) as progress,
+    ):
         begun = time.monotonic()
         while True:
             started = ended()
-            found = of_project(engine, compose.config["name"])
+            found = [
+                one for one in of_project(engine, compose.config["name"]) if one.service in services
+            ]
             seconds = time.monotonic() - begun
             for one in found:
                 if shown.get(one.name) != one.condition:
@@ -143,14 +212,11 @@ def _start(
             unwell = [one for one in found if not one.well]
             if started and not unwell:
                 return
-            hopeless = [one for one in unwell if one.id not in before and _hopeless(one)]
+            hopeless = [one for one in unwell if one.id not in known and _hopeless(one)]
             if hopeless or seconds > timeout:
                 break
             time.sleep(_LOOK)
-    for one in hopeless or unwell:
-        log = engine.containers.get(one.id).logs(tail=_LOG_LINES).decode(errors="replace").rstrip()
-        print(f"\nthe end of {one.name}'s log:\n{log}\n", file=sys.stderr)
-    words = ", ".join(map(_trouble, hopeless or unwell))
+    words = ", ".join(_trouble(engine, one) for one in hopeless or unwell)
     raise Refused(words if hopeless else f"after {timeout:g} s {words or 'nothing has started'}")
 
 
@@ -158,77 +224,37 @@ def _hopeless(one: Container) -> bool:
     return one.condition in ("unhealthy", "dead") or one.restarts >= _CRASHES
 
 
-def _trouble(one: Container) -> str:
-    crashes = one.restarts >= _CRASHES
-    return f"{one.name} {'ends again and again' if crashes else f'is {one.condition}'}"
+def _trouble(engine: docker.DockerClient, one: Container) -> str:
+    """What is wrong with a container, after the end of its log."""
+    container = engine.containers.get(one.id)
+    log = container.logs(tail=_LOG_LINES).decode(errors="replace").rstrip()
+    print(f"\nthe end of {one.name}'s log:\n{log}\n", file=sys.stderr)
+    state = "ends again and again" if one.restarts >= _CRASHES else f"is {one.condition}"
+    return f"{one.name} {state}: {causes.why(log, container.attrs['State'])}"
 
 
-@contextlib.contextmanager
-def _running(compose: Compose, *arguments: str, grace: float = 0) -> Iterator[Callable[[], bool]]:
-    """Run Compose meanwhile; gives a function that tells whether it is done, or raises Refused.
-
-    Afterwards it has `grace` seconds to come to an end. The engine goes on with what it was asked
-    for when Compose is ended: a container would appear after all others were removed.
-    """
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            compose.command("--progress=plain", *arguments),
-            env=compose.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for this process, which ends Compose in order
-        )
-
-        def ended() -> bool:
-            if process.poll():
-                log.seek(0)
-                raise Refused(_explained(log.read().decode(errors="replace")))
-            return process.returncode is not None
-
-        try:
-            yield ended
-        finally:
-            with _undisturbed():
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(grace)
-                process.terminate()
-                process.wait()
-
-
-def _explained(said: str) -> str:
-    if taken := re.search(r":(\d+)\b.*(already allocated|already in use)", said):
-        return (
-            f"port {taken[1]} of this machine is taken by another program; stop that, or choose "
-            "another with GATEWAY_PORT, GRPC_PORT, REST_PORT, PROMETHEUS_PORT or GRAFANA_PORT"
-        )
-    if "could not select device driver" in said:
-        return "the engine has no GPU for a container; --cpu serves without one"
-    return said.strip().splitlines()[-1]
-
-
-def _take_back(engine: docker.DockerClient, compose: Compose, before: Collection[str]) -> None:
-    """Remove every container and volume that is not named here, and all else if none is left."""
-    project = compose.config["name"]
-    started = [one for one in of_project(engine, project) if one.name not in before]
+def _take_back(
+    engine: docker.DockerClient,
+    before: Compose,
+    there: Sequence[Container],
+    volumes: Collection[str],
+) -> None:
+    """Remove what was not there, and start again what ran and was replaced."""
+    project = before.config["name"]
+    known = {one.id for one in there}
+    started = [one for one in of_project(engine, project) if one.id not in known]
     if started:
         print("undo    what was started is removed again", file=sys.stderr)
     for one in started:
         engine.containers.get(one.id).remove(force=True, v=True)
-    if not of_project(engine, project):
-        down(engine, compose)
+    left = of_project(engine, project)
+    gone = {one.id: one for one in there if one.state == "running"}.keys() - {o.id for o in left}
+    if gone:
+        services = sorted({one.service for one in there if one.id in gone})
+        print(f"undo    starting {', '.join(services)} again, as before", file=sys.stderr)
+        before.run("up", "--detach", "--no-deps", *services)
+    elif not left:
+        down(engine, before)
     for name in names(engine.volumes, project):
-        if name not in before:
+        if name not in volumes:
             engine.volumes.get(name).remove()
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Without Ctrl-C and SIGTERM."""
-    numbers = signal.SIGINT, signal.SIGTERM
-    handlers = [signal.signal(number, signal.SIG_IGN) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, handlers, strict=True):
-            signal.signal(number, handler)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from deploy.runner import free_ports
 from tests.conftest import Version
-from tests.deploy.conftest import ROOT
+from tests.deploy.conftest import checkout
 from tests.deploy.operate.fake_registry import fake_registry
 from tfserving_client import AccessDenied, Classification, DigitClient, Tls
 
@@ -45,9 +45,10 @@ def _left() -> str:
 
 
 class Bundle:
-    """`python -m deploy` with own project, ports, secrets and models."""
+    """`python -m deploy` of a checkout of its own, with own project, ports, secrets and models."""
 
     def __init__(self, folder: Path, images: dict[str, str]) -> None:
+        self.root = checkout(folder / "checkout")
         self.models, self.secrets = folder / "models" / "mnist", folder / "secrets"
         self.models.mkdir(parents=True)
         self.door, self.grpc, self.rest = free_ports(3)
@@ -60,13 +61,14 @@ class Bundle:
             "GATEWAY_PORT": str(self.door),
             "GRPC_PORT": str(self.grpc),
             "REST_PORT": str(self.rest),
+            "PYTHONPATH": str(self.root),
         }
 
     def __call__(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*_DEPLOY, *arguments],
             cwd=self.models,  # wherever one is
-            env={**self._environment, "PYTHONPATH": str(ROOT), **changed},
+            env={**self._environment, **changed},
             capture_output=True,
             text=True,
             check=False,
@@ -76,7 +78,7 @@ class Bundle:
         """The exit status after a Ctrl-C as soon as the command's progress says `line`."""
         command = [*_DEPLOY, *arguments]
         with subprocess.Popen(
-            command, cwd=ROOT, env=self._environment, stderr=subprocess.PIPE, text=True
+            command, cwd=self.root, env=self._environment, stderr=subprocess.PIPE, text=True
         ) as process:
             stderr: IO[str] = process.stderr  # type: ignore[assignment]
             seen = next((said for said in stderr if line in said), None)

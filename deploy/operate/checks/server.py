@@ -1,0 +1,188 @@
+"""The server's files: `models.config`, `batching.config` and `monitoring.config`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from google.protobuf import text_format
+
+from deploy.local import text_files
+from deploy.local.batching import limits
+from deploy.local.errors import ServingError
+from deploy.operate.checks.messages import ModelServerConfig
+
+MODELS, BATCHING, MONITORING = "models.config", "batching.config", "monitoring.config"
+_MESSAGES = {
+    MODELS: ModelServerConfig,
+    BATCHING: text_files.BatchingParameters,
+    MONITORING: text_files.MonitoringConfig,
+}
+_SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
+_INSIDE = PurePosixPath("/models")  # what the container calls the models' folder
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_VERSION = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+# Strings and comments, passed over, or a number that begins with 0 and goes on.
+_OCTAL = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#.*|(?<![\w.])-?(0[0-9]+)(?![\w.])""")
+_PLACE = re.compile(r"(\d+):\d+ : (.*)", re.DOTALL)
+
+
+def problems(files: Mapping[str, bytes], models: Path, running: bytes = b"") -> Iterator[str]:
+    """What the server would refuse, or do otherwise than it looks.
+
+    Args:
+        files: the files' contents by name.
+        models: the folder that the server sees as /models.
+        running: the `models.config` of servers that run, which refuse some changes.
+    """
+    parsed = {}
+    for name, message in _MESSAGES.items():
+        text = files.get(name, b"")
+        octal = list(_octal(name, text.decode(errors="replace")))
+        yield from octal
+        try:
+            parsed[name] = _parsed(name, text, message())
+            if name == BATCHING:
+                limits.read(parsed[name])
+        except ValueError as error:
+            if not octal:  # which may be why
+                yield str(error)
+        except ServingError as error:
+            yield f"{_path(name)}: {error.message}"
+    if MODELS not in parsed:
+        return
+    config = parsed[MODELS]
+    if config.HasField("custom_model_config"):
+        yield f"{_path(MODELS)}: custom_model_config is nothing that the server can read"
+    listed = config.model_config_list.config
+    for name in sorted({model.name for model in listed if _count(listed, model.name) > 1}):
+        yield f"{_path(MODELS)}: there is more than one model {name!r}; the server takes none then"
+    before = _models(running)
+    for model in listed:
+        for problem in _of_model(model, models, before.get(model.name)):
+            yield f"{_path(MODELS)}: model {model.name}: {problem}"
+
+
+def _path(name: str) -> str:
+    return f"deploy/server/{name}"
+
+
+def _parsed(name: str, content: bytes, message: Any) -> Any:
+    """The message that a file holds.
+
+    Raises:
+        ValueError: none; says where and why.
+    """
+    if not content:
+        raise ValueError(f"{_path(name)}: the file is missing or empty")
+    try:
+        return text_format.Parse(content.decode(), message)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{_path(name)}: byte {error.start} is no text") from None
+    except text_format.ParseError as error:
+        place = _PLACE.fullmatch(str(error))
+        line, why = place.groups() if place else ("", str(error))
+        raise ValueError(f"{_path(name)}:{line}: {' '.join(why.split())}") from None
+
+
+def _models(text: bytes) -> dict[str, Any]:
+    try:
+        config = _parsed(MODELS, text, ModelServerConfig())
+    except ValueError:  # nothing runs, or what could not be started
+        return {}
+    return {model.name: model for model in config.model_config_list.config}
+
+
+def _count(models: Any, name: str) -> int:
+    return sum(model.name == name for model in models)
+
+
+def _octal(name: str, text: str) -> Iterator[str]:
+    for number, line in enumerate(text.splitlines(), 1):
+        for found in _OCTAL.finditer(line):
+            if digits := found[1]:
+                octal = re.fullmatch("[0-7]+", digits)
+                means = f"as octal, {int(digits, 8)}" if octal else "as nothing at all"
+                yield (
+                    f"{_path(name)}:{number}: {digits} begins with a zero: the server reads it "
+                    f"{means}; write {int(digits)}"
+                )
+
+
+def _of_model(model: Any, models: Path, before: Any) -> Iterator[str]:
+    if not model.name:
+        yield "it has no name"
+    if model.HasField("logging_config"):
+        yield "logging_config ends the server's start: it cannot log requests"
+    platform = model.model_platform or ("tensorflow" if model.model_type == 1 else "")
+    if platform != "tensorflow" or (model.model_platform and model.model_type):
+        yield 'its platform has to be named, and once: model_platform: "tensorflow"'
+    base = model.base_path
+    if _URI.match(base):
+        return  # not on this disk
+    if not base.startswith("/"):
+        yield f"base_path {base!r} is relative; the server wants an absolute one"
+        return
+    if _INSIDE not in (PurePosixPath(base), *PurePosixPath(base).parents):
+        yield f"base_path {base!r} is not in the container, whose versions lie under {_INSIDE}"
+        return
+    folder = models / PurePosixPath(base).relative_to(_INSIDE)
+    try:
+        versions = _versions(folder)
+    except OSError as error:
+        # The server would load no version of any model until that folder exists.
+        yield f"{folder} holds no version: {error.strerror}; {_publish(model)}"
+        return
+    if not versions:
+        yield f"{folder} holds no version; {_publish(model)}"
+        return
+    yield from _of_versions(model, folder, versions, before)
+
+
+def _publish(model: Any) -> str:
+    name = PurePosixPath(model.base_path).name
+    return "make one with `python -m export" + ("`" if name == "mnist" else f" --name {name}`")
+
+
+def _of_versions(
+    model: Any, folder: Path, versions: Mapping[int, Path], before: Any
+) -> Iterator[str]:
+    for number in model.model_version_policy.specific.versions:
+        if number not in versions:
+            yield f"version {number} of its policy is not in {folder}"
+    wanted = _wanted(model, versions)
+    for number in sorted(wanted):
+        if not any((versions[number] / file).is_file() for file in _SAVED_MODEL):
+            yield f"{versions[number]} is no version: it holds no {_SAVED_MODEL[0]}"
+    for label, number in sorted(model.version_labels.items()):
+        if number not in versions:
+            yield f"label {label!r} is for version {number}, which is not in {folder}"
+        elif number not in wanted:
+            yield f"label {label!r} is for version {number}, which its policy does not serve"
+        elif before is not None and label in before.version_labels:
+            moved = before.version_labels[label] != number
+            if moved and number not in _wanted(before, versions):
+                yield (
+                    f"label {label!r} moves to version {number}, which is not served yet: a "
+                    "running server refuses that; serve it first, and then move the label"
+                )
+
+
+def _versions(folder: Path) -> dict[int, Path]:
+    """Number → folder, by the server's rule: blanks, a sign and zeros before it do no harm."""
+    named = {int(path.name): path for path in folder.iterdir() if _VERSION.fullmatch(path.name)}
+    return {number: path for number, path in named.items() if -(2**63) <= number < 2**63}
+
+
+def _wanted(model: Any, versions: Mapping[int, Path]) -> set[int]:
+    """The versions on disk that the model's policy selects."""
+    policy = model.model_version_policy
+    match policy.WhichOneof("policy_choice"):
+        case "all":
+            return set(versions)
+        case "specific":
+            return set(versions) & set(policy.specific.versions)
+        case _:
+            return set(sorted(versions)[-(policy.latest.num_versions or 1) :])
