@@ -26,6 +26,7 @@ from export.progress import say
 from export.publication import manifest
 
 _HIGHEST = 2**63 - 1  # the server's version numbers are int64
+_VERSION = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _STAGING, _LOCK = ".staging-", ".lock"
 # Readable by the server's user, whoever publishes and whatever the umask.
 _FOLDER_MODE, _FILE_MODE = 0o755, 0o644
@@ -41,15 +42,18 @@ class Repository:
         self.ledger = self.folder / ".versions"
 
     def versions(self) -> dict[int, Path]:
-        """Number → folder, by the server's rule: the whole name parses as a 64-bit integer."""
+        """Number → path, by the server's rule: the whole name parses as a 64-bit integer.
+
+        Blanks and a sign before it do no harm, nor does it matter what lies there.
+        """
         if not self.folder.is_dir():
             return {}
         numbered = {
             int(path.name): path
-            for path in self.folder.iterdir()
-            if re.fullmatch(r"[+-]?[0-9]{1,19}", path.name)
+            for path in sorted(self.folder.iterdir())
+            if _VERSION.fullmatch(path.name)
         }
-        return {number: path for number, path in numbered.items() if number <= _HIGHEST}
+        return {n: path for n, path in numbered.items() if -_HIGHEST <= n <= _HIGHEST}
 
     def check_is_new(self, version: int) -> None:
         """Refuse a number that was given before.
@@ -107,14 +111,27 @@ class Repository:
         return version
 
     def keep_newest(self, count: int, spared: AbstractSet[int]) -> list[int]:
-        """Remove all but the newest `count` and those to be spared; return those removed."""
+        """Remove all that is older than the newest `count` folders, but for those to be spared.
+
+        A link is removed without what it points at. One that cannot be removed stops no other.
+
+        Returns:
+            The numbers removed, ascending.
+        """
+        removed = []
         with self._locked():
             versions = self.versions()
-            removed = [number for number in sorted(versions)[:-count] if number not in spared]
-            for number in removed:
+            kept = [number for number in sorted(versions) if versions[number].is_dir()][-count:]
+            for number in sorted(versions):
+                if number in spared or (kept and number >= kept[0]):
+                    continue
                 # Out of the server's sight in one step; what is left after a kill is stale.
                 doomed = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
-                versions[number].rename(doomed)
+                try:
+                    versions[number].rename(doomed / "version")
+                    removed.append(number)
+                except OSError as error:
+                    say(f"keep    {versions[number]} cannot be removed: {error.strerror}")
                 shutil.rmtree(doomed, ignore_errors=True)
         return removed
 

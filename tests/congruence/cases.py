@@ -17,7 +17,7 @@ def _lines(name: str) -> list[Case]:
 
 
 SETUPS: dict[str, Any] = {**json.loads((_RECORDED / "setups.json").read_text()), **more.SETUPS}
-STORIES = _lines("stories.jsonl")
+STORIES = [*_lines("stories.jsonl"), *more.STORIES]
 CASES = sorted(  # those of one server together, and otherwise as they stand: some build on others
     [*_lines("cases.jsonl"), *more.CASES], key=lambda case: list(SETUPS).index(case["setup"])
 )

@@ -287,3 +287,72 @@ def _quotes() -> Iterator[dict[str, Any]]:
 
 
 CASES: list[dict[str, Any]] = [*_printing(), *_splitting(), *_tensors(), *_bodies(), *_quotes()]
+
+
+# Labels and numbers in a configuration that a server starts with, and starts with again
+
+
+def _labelled(label: int, *versions: int) -> str:
+    numbers = " ".join(f"versions: {number}" for number in versions)
+    return f"""model_config_list {{ config {{
+      name: "line" base_path: "{{work}}/line" model_platform: "tensorflow"
+      model_version_policy {{ specific {{ {numbers} }} }}
+      version_labels {{ key: "stable" value: {label} }}
+    }} }}"""
+
+
+def _by_label(*, version: int, until: bool = False) -> dict[str, Any]:
+    answer = {1: "2.0", 2: "3.0"}[version]
+    body = '{\n    "predictions": [' + answer + "\n    ]\n}"
+    path = "/v1/models/line/labels/stable:predict"
+    return {
+        "do": "probe",
+        "request": {"verb": "POST", "path": path, "body": '{"instances":[0.0]}'},
+        "compare": "text",
+        "response": {"status": 200, "type": "application/json", "body": body},
+        **({"until": True} if until else {}),
+    }
+
+
+def _restarts() -> Iterator[dict[str, Any]]:
+    flags = {
+        "model_config_file": "{work}/models.config",
+        "model_config_file_poll_wait_seconds": "1",
+        "allow_version_labels_for_unavailable_models": "true",
+        "num_load_threads": "2",
+    }
+    publish = [{"do": "publish", "from": f"line/{n}", "to": f"line/{n}"} for n in (1, 2)]
+    both = {"do": "states", "model": "line", "states": {"1": "AVAILABLE", "2": "AVAILABLE"}}
+    start: dict[str, Any] = {"do": "start", "flags": flags}
+
+    def write(label: int, *versions: int) -> dict[str, Any]:
+        return {"do": "write", "file": "models.config", "text": _labelled(label, *versions)}
+
+    yield {
+        "id": "more-restarts/labels-and-numbers-outlive-a-kill",
+        "steps": [
+            *publish,
+            write(1, 1, 2),
+            *(start, both, _by_label(version=1)),
+            *({"do": "kill"}, start, both, _by_label(version=1)),
+            *(write(2, 1, 2), _by_label(version=2, until=True)),
+            *({"do": "kill"}, start, both, _by_label(version=2)),
+        ],
+    }
+    yield {
+        "id": "more-restarts/a-label-does-not-move-to-what-is-not-loaded-but-at-a-start",
+        "steps": [
+            *publish,
+            write(1, 1),
+            *(start, {"do": "states", "model": "line", "states": {"1": "AVAILABLE"}}),
+            write(2, 2),
+            {"do": "keeps", "model": "line", "states": {"1": "AVAILABLE"}, "seconds": 3},
+            _by_label(version=1),
+            *({"do": "kill"}, start),
+            {"do": "states", "model": "line", "states": {"2": "AVAILABLE"}},
+            _by_label(version=2),
+        ],
+    }
+
+
+STORIES: list[dict[str, Any]] = [*_restarts()]

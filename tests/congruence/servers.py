@@ -128,6 +128,10 @@ class Server:
 
     def stop(self) -> None:
         self.channel.close()
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once; it can be started again."""
         if self._process is None:
             return
         # A container would outlive its `docker run`; a process has nothing to tidy up.

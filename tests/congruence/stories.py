@@ -61,6 +61,10 @@ def _start(server: Server, step: Step) -> None:
     server.start(step["flags"], rest=rest, wait=wait)
 
 
+def _kill(server: Server, _step: Step) -> None:
+    server.kill()
+
+
 def _opens(server: Server, _step: Step) -> None:
     server.wait_open()
 
@@ -119,6 +123,7 @@ _STEPS: dict[str, Callable[[Server, Step], None]] = {
     "folder": _folder,
     "remove": _remove,
     "start": _start,
+    "kill": _kill,
     "opens": _opens,
     "closed": _closed,
     "exit": _exit,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -198,3 +199,37 @@ def test_publishing_where_locks_want_a_file_that_is_open_for_writing(
         "variables",
         "assets.extra",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("00000000000000000004", 4), (" 6", 6), ("+5", 5), ("-3", -3), ("6 ", 6), ("0", 0)],
+)
+def test_names_are_read_by_the_servers_rule(repository: Repository, name: str, number: int) -> None:
+    (repository.folder / name).mkdir(parents=True)
+    assert repository.versions() == {number: repository.folder / name}
+    assert _publish(repository) == max(0, number) + 1
+
+
+@pytest.mark.parametrize("name", ["٣", "1_0", "- 3", "1.0", "9223372036854775808"])
+def test_names_that_the_server_does_not_read(repository: Repository, name: str) -> None:
+    (repository.folder / name).mkdir(parents=True)
+    assert repository.versions() == {}
+
+
+def test_keep_removes_links_and_files_and_leaves_nothing_behind(
+    repository: Repository, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "saved_model.pb").write_text("x")
+    for _ in range(5):
+        _publish(repository)
+    for number in (1, 2):
+        shutil.rmtree(repository.folder / str(number))
+    (repository.folder / "1").symlink_to(elsewhere, target_is_directory=True)
+    (repository.folder / "2").write_text("no folder")
+    (repository.folder / "9").write_text("no folder, and newer than all")
+    assert repository.keep_newest(2, set()) == [1, 2, 3]
+    assert _entries(repository) == {"4", "5", "9", ".versions"}
+    assert (elsewhere / "saved_model.pb").exists()

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -21,76 +16,11 @@ from numpy.typing import NDArray
 
 from deploy.runner import free_ports
 from tests.conftest import Version
-from tests.deploy.conftest import checkout
+from tests.deploy.operate.bundle import DEPLOY, DIGIT, PROJECT, Bundle, docker, left
 from tests.deploy.operate.fake_registry import fake_registry
-from tfserving_client import AccessDenied, Classification, DigitClient, Tls
+from tfserving_client import AccessDenied, CallError, Classification, DigitClient, Policy, Tls
 
-PROJECT = "digits-stack-test"
-_OURS = f"--filter=label=com.docker.compose.project={PROJECT}"
-_DEPLOY = [sys.executable, "-m", "deploy"]
-
-
-def _docker(*arguments: str, text: str | None = None) -> str:
-    done = subprocess.run(
-        ["docker", *arguments], input=text, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def _left() -> str:
-    """The project's containers, networks and named volumes."""
-    kinds = (["ps", "--all"], ["network", "ls"], ["volume", "ls"])
-    return "".join(_docker(*kind, "--quiet", _OURS) for kind in kinds)
-
-
-class Bundle:
-    """`python -m deploy` of a checkout of its own, with own project, ports, secrets and models."""
-
-    def __init__(self, folder: Path, images: dict[str, str]) -> None:
-        self.root = checkout(folder / "checkout")
-        self.models, self.secrets = folder / "models" / "mnist", folder / "secrets"
-        self.models.mkdir(parents=True)
-        self.door, self.grpc, self.rest = free_ports(3)
-        self._environment = {
-            **os.environ,
-            **images,
-            "COMPOSE_PROJECT_NAME": PROJECT,
-            "DEPLOY_SECRETS": str(self.secrets),
-            "MODELS": str(self.models.parent),
-            "GATEWAY_PORT": str(self.door),
-            "GRPC_PORT": str(self.grpc),
-            "REST_PORT": str(self.rest),
-            "PYTHONPATH": str(self.root),
-        }
-
-    def __call__(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*_DEPLOY, *arguments],
-            cwd=self.models,  # wherever one is
-            env={**self._environment, **changed},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def interrupted(self, line: str, *arguments: str) -> int:
-        """The exit status after a Ctrl-C as soon as the command's progress says `line`."""
-        command = [*_DEPLOY, *arguments]
-        with subprocess.Popen(
-            command, cwd=self.root, env=self._environment, stderr=subprocess.PIPE, text=True
-        ) as process:
-            stderr: IO[str] = process.stderr  # type: ignore[assignment]
-            seen = next((said for said in stderr if line in said), None)
-            assert seen, f"{line!r} was never said"
-            process.send_signal(signal.SIGINT)
-            process.communicate()
-        return process.returncode
-
-    def status(self) -> tuple[int, dict[str, Any]]:
-        done = self("status", "--json")
-        assert done.stderr == ""
-        return done.returncode, json.loads(done.stdout)
+PATIENT = Policy(timeout=60, attempts=50)
 
 
 @pytest.fixture
@@ -99,10 +29,6 @@ def bundle(stand_in: str, nginx: str, tmp_path: Path) -> Iterator[Bundle]:
     made = Bundle(tmp_path, {"TFS_IMAGE": stand_in, "NGINX_IMAGE": nginx})
     yield made
     made("down")
-
-
-def _publish(version: Version, bundle: Bundle) -> None:
-    shutil.copytree(version.path, bundle.models / "1")
 
 
 def _once_the_key_is_known(digits: DigitClient, images: NDArray[np.uint8]) -> Classification:
@@ -122,10 +48,10 @@ def _last(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, nginx: str) -> None:
     assert bundle.status()[0] == 3
-    _publish(published, bundle)
+    bundle.publish(published)
     # As the official images of Prometheus and Grafana do, it keeps its data in a volume.
     image = f"{nginx}-with-volume"
-    _docker("build", f"--tag={image}", "-", text=f"FROM {nginx}\nVOLUME /var/data\n")
+    docker("build", f"--tag={image}", "-", text=f"FROM {nginx}\nVOLUME /var/data\n")
 
     up = bundle("up", "--scale", "2", NGINX_IMAGE=image)
     assert up.returncode == 0, up.stderr
@@ -135,7 +61,7 @@ def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, ng
     assert up.stdout.count("1 AVAILABLE") == 2
     assert f"https://localhost:{bundle.door}" in up.stdout
     assert "certificate for localhost" in up.stderr
-    (mount,) = json.loads(_docker("inspect", "--format={{json .Mounts}}", f"{PROJECT}-gateway-1"))[
+    (mount,) = json.loads(docker("inspect", "--format={{json .Mounts}}", f"{PROJECT}-gateway-1"))[
         -1:
     ]
 
@@ -155,7 +81,7 @@ def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, ng
     assert "localhost" in status["certificate"]["hosts"]
     assert key not in json.dumps(status)
 
-    _docker("stop", f"{PROJECT}-gateway-1")
+    docker("stop", f"{PROJECT}-gateway-1")
     exit_status, status = bundle.status()
     assert (exit_status, status["well"]) == (1, False)
     assert [one["state"] for one in status["containers"]] == ["exited", "running", "running"]
@@ -170,17 +96,17 @@ def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, ng
     down = bundle("down")
     assert down.returncode == 0, down.stderr
     assert f"removed serving-2\nremoved network {PROJECT}_default\n" in down.stdout
-    assert _left() == ""
-    assert mount.get("Name") not in _docker("volume", "ls", "--quiet").split()
+    assert left() == ""
+    assert mount.get("Name") not in docker("volume", "ls", "--quiet").split()
     assert bundle("down").stdout == "nothing runs\n"
     assert bundle.status()[0] == 3
-    _docker("rmi", image)
+    docker("rmi", image)
 
 
 def test_ctrl_c_leaves_what_ran_before_and_nothing_else(bundle: Bundle, published: Version) -> None:
-    _publish(published, bundle)
+    bundle.publish(published)
     assert bundle.interrupted("start   serving-1", "up") == 130
-    assert _left() == ""
+    assert left() == ""
     up = bundle("up")
     assert up.returncode == 0, up.stderr
     _, before = bundle.status()
@@ -195,7 +121,7 @@ def test_without_a_model_nothing_is_started(bundle: Bundle) -> None:
     up = bundle("up")
     assert up.returncode == 1
     assert _last(up).endswith(f"{bundle.models} holds no version; make one with `python -m export`")
-    assert _left() == ""
+    assert left() == ""
 
 
 def test_a_server_that_does_not_become_well_tells_why_and_is_removed(bundle: Bundle) -> None:
@@ -206,58 +132,207 @@ def test_a_server_that_does_not_become_well_tells_why_and_is_removed(bundle: Bun
     assert "the end of serving-1's log:" in up.stderr
     assert "Loading servable version {name: mnist version: 1} failed" in up.stderr
     assert re.search(r"after 45 s serving-1 is (re)?starting", _last(up))
-    assert _left() == ""
+    assert left() == ""
 
 
 def test_a_gateway_that_ends_again_and_again_is_not_waited_for(
     bundle: Bundle, published: Version, stand_in: str
 ) -> None:
-    _publish(published, bundle)
+    bundle.publish(published)
     up = bundle("up", NGINX_IMAGE=stand_in)
     assert up.returncode == 1
     assert "the end of gateway-1's log:" in up.stderr
     assert "nginx: not found" in up.stderr
     assert "gateway-1 ends again and again" in _last(up)
-    assert _left() == ""
+    assert left() == ""
 
 
 def test_a_port_that_is_taken(bundle: Bundle, published: Version) -> None:
-    _publish(published, bundle)
+    bundle.publish(published)
     with socket.create_server(("127.0.0.1", bundle.rest)):
         up = bundle("up")
     assert up.returncode == 1
     assert f"port {bundle.rest} of this machine is taken by another program" in _last(up)
-    assert _left() == ""
+    assert left() == ""
 
 
 def test_an_image_that_cannot_be_pulled(bundle: Bundle, published: Version) -> None:
-    _publish(published, bundle)
+    bundle.publish(published)
     (port,) = free_ports(1)
     image = f"localhost:{port}/serving:1"
     up = bundle("up", TFS_IMAGE=image)
     assert up.returncode == 1
     assert f"the image {image} cannot be pulled" in _last(up)
     assert "undo" not in up.stderr  # there is nothing
-    assert _left() == ""
+    assert left() == ""
 
 
 def test_an_image_that_is_pulled_but_cannot_run(bundle: Bundle, published: Version) -> None:
-    _publish(published, bundle)
+    bundle.publish(published)
     with fake_registry() as image:
         up = bundle("up", TFS_IMAGE=image)
     assert f"pull    {image}\n" in up.stderr
     assert up.returncode == 1
     assert "No such file or directory" in up.stderr  # in the log
     assert "serving-1 ends again and again" in _last(up)
-    assert _left() == ""
-    _docker("rmi", image)  # it is there now
+    assert left() == ""
+    docker("rmi", image)  # it is there now
 
 
 def test_a_gpu_that_the_engine_does_not_have(bundle: Bundle, published: Version) -> None:
-    if "nvidia" in _docker("info", "--format={{.Runtimes}}"):
+    if "nvidia" in docker("info", "--format={{.Runtimes}}"):
         pytest.skip("this engine has the NVIDIA runtime")
-    _publish(published, bundle)
+    bundle.publish(published)
     up = bundle("up", "--gpu")
     assert up.returncode == 1
     assert "the engine has no NVIDIA runtime" in _last(up)
-    assert _left() == ""
+    assert left() == ""
+
+
+def test_what_up_decided_is_what_every_later_command_means(
+    bundle: Bundle, published: Version
+) -> None:
+    bundle.publish(published)
+    up = bundle("up", "--scale", "2", KEY_RATE="77")
+    assert up.returncode == 0, up.stderr
+    before = bundle.ids()
+    for command in (["docker", "compose", "up", "--detach"], [*DEPLOY, "up"]):
+        done = bundle.plain(*command)
+        assert done.returncode == 0, done.stderr
+        assert bundle.ids() == before
+    status = bundle.plain(*DEPLOY, "status")
+    assert status.returncode == 0
+    assert f"http://localhost:{bundle.rest}" in status.stdout
+    down = bundle.plain("docker", "compose", "down")
+    assert down.returncode == 0, down.stderr
+    assert left() == ""
+    again = bundle.plain("docker", "compose", "up", "--detach", "--wait")
+    assert again.returncode == 0, again.stderr
+    assert bundle.ids().keys() == before.keys()
+    assert bundle.status()[0] == 0
+
+
+def test_plain_compose_that_would_want_a_gpu_touches_nothing_and_says_what_to_type(
+    bundle: Bundle, published: Version
+) -> None:
+    if Path("/proc/driver/nvidia/version").exists():
+        pytest.skip("this machine has a GPU")
+    bundle.publish(published)
+    up = bundle("up", "--scale", "2")
+    assert up.returncode == 0, up.stderr
+    before = bundle.ids()
+    settings = bundle.root / "deploy" / "machine" / ".env"
+    decided = settings.read_text()
+    settings.write_text(
+        decided.replace("SERVING_DEVICE=cpu\n", "").replace("REPLICAS=2", "REPLICAS=1")
+    )
+    plain = bundle.plain("docker", "compose", "up", "--detach")
+    assert plain.returncode != 0
+    assert "no NVIDIA GPU. To serve on the CPU, type: python -m deploy up" in plain.stderr
+    settings.write_text(decided)
+    assert bundle.ids() == before
+    assert bundle.status()[0] == 0
+
+
+def test_an_upgrade_fails_no_call_and_one_that_fails_changes_nothing(
+    bundle: Bundle, published: Version, stand_in: str, nginx: str
+) -> None:
+    """A new image, then one that is no server; both under load."""
+    bundle.publish(published)
+    up = bundle("up", "--scale", "2")
+    assert up.returncode == 0, up.stderr
+    before = bundle.ids()
+    new = f"{stand_in}-new"
+    docker("build", f"--tag={new}", "-", text=f"FROM {stand_in}\nLABEL new=1\n")
+    with bundle.load() as calls:
+        upgraded = bundle("up", TFS_IMAGE=new)
+        assert upgraded.returncode == 0, upgraded.stderr
+        after = bundle.ids()
+        assert len(after) == len(before)
+        assert {*after.values()} & {*before.values()} == {before["gateway-1"]}
+        failed = bundle("up", TFS_IMAGE=nginx)
+        assert failed.returncode == 1
+        assert "ends again and again: " in _last(failed)
+        assert bundle.ids() == after
+        assert calls() > 0
+    # The next command goes on with what worked.
+    assert bundle.plain("docker", "compose", "up", "--detach").returncode == 0
+    assert bundle.ids() == after
+    assert bundle.status()[0] == 0
+    docker("rmi", "--force", new)
+
+
+def test_a_gateway_that_fails_is_replaced_by_the_one_before(
+    bundle: Bundle, published: Version, stand_in: str
+) -> None:
+    bundle.publish(published)
+    assert bundle("up").returncode == 0
+    failed = bundle("up", NGINX_IMAGE=stand_in)
+    assert failed.returncode == 1
+    assert "undo    starting gateway again, as before" in failed.stderr
+    with DigitClient(f"grpc://localhost:{bundle.grpc}", policy=PATIENT) as digits:
+        assert digits.status()
+    assert bundle.status()[0] in (0, 1)  # healthy soon
+
+
+def test_a_configuration_that_fails_the_check_never_reaches_the_server(
+    bundle: Bundle, published: Version
+) -> None:
+    """Labels that it does read outlive a restart."""
+    for number in (1, 2):
+        bundle.publish(published, number)
+    assert bundle("up").returncode == 0
+    edited = bundle.root / "deploy" / "server" / "models.config"
+    read = bundle.root / "deploy" / "machine" / "config" / "models.config"
+    good, handed = edited.read_text(), read.read_text()
+    for wrong, why in (
+        (good.replace("/models/mnist", "/models/none"), "none holds no version"),
+        (good + "}", "models.config:"),
+        (_labelled(good, 3), "label 'stable' is for version 3, which is not in"),
+    ):
+        edited.write_text(wrong)
+        for command in ("check", "up"):
+            done = bundle(command)
+            assert done.returncode == 1
+            assert why in done.stdout + done.stderr
+        assert read.read_text() == handed
+    edited.write_text(_labelled(good, 1))
+    assert bundle("up").returncode == 0
+    with DigitClient(f"grpc://localhost:{bundle.grpc}", policy=PATIENT) as digits:
+        for act in ("restart", "kill"):
+            _until_labelled(digits)
+            docker(act, f"{PROJECT}-serving-1")
+            if act == "kill":
+                assert bundle.plain("docker", "compose", "up", "--detach").returncode == 0
+        _until_labelled(digits)
+
+
+def _labelled(config: str, number: int) -> str:
+    """Both versions served, and one of them called stable."""
+    policy = "model_version_policy { specific { versions: 1 versions: 2 } }"
+    label = f'version_labels {{ key: "stable" value: {number} }}'
+    return config.replace('"tensorflow"\n', f'"tensorflow"\n    {policy}\n    {label}\n')
+
+
+def _until_labelled(digits: DigitClient) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            assert digits.classify(DIGIT, label="stable").version == 1
+            return
+        except CallError:
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+
+
+def test_monitoring_that_cannot_be_had_does_not_keep_the_server_down(
+    bundle: Bundle, published: Version
+) -> None:
+    bundle.publish(published)
+    (port,) = free_ports(1)
+    image = f"localhost:{port}/none:1"
+    up = bundle("up", "--monitoring", PROMETHEUS_IMAGE=image, GRAFANA_IMAGE=image)
+    assert up.returncode == 1
+    assert "server and gateway are well, the monitoring is not: " in _last(up)
+    assert f"the image {image} cannot be pulled" in _last(up)
+    assert bundle.status()[0] == 0

@@ -1,0 +1,145 @@
+"""`python -m deploy` on a real engine, in a checkout of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from deploy.operate.stack import settings
+from deploy.runner import free_ports
+from tests.conftest import Version
+from tests.deploy.conftest import checkout
+from tfserving_client import DigitClient, Policy
+
+PROJECT = "digits-stack-test"
+DIGIT = np.zeros((28, 28), np.uint8)
+_OURS = f"--filter=label=com.docker.compose.project={PROJECT}"
+DEPLOY = [sys.executable, "-m", "deploy"]
+
+
+def docker(*arguments: str, text: str | None = None) -> str:
+    done = subprocess.run(
+        ["docker", *arguments], input=text, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def left() -> str:
+    """The project's containers, networks and named volumes."""
+    kinds = (["ps", "--all"], ["network", "ls"], ["volume", "ls"])
+    return "".join(docker(*kind, "--quiet", _OURS) for kind in kinds)
+
+
+class Bundle:
+    """`python -m deploy` of a checkout of its own, with own project, ports, secrets and models."""
+
+    def __init__(self, folder: Path, images: dict[str, str]) -> None:
+        self.root = checkout(folder / "checkout")
+        self.models, self.secrets = folder / "models" / "mnist", folder / "secrets"
+        self.models.mkdir(parents=True)
+        self.door, self.grpc, self.rest = free_ports(3)
+        self._environment = {
+            **os.environ,
+            **images,
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "DEPLOY_SECRETS": str(self.secrets),
+            "MODELS": str(self.models.parent),
+            "GATEWAY_PORT": str(self.door),
+            "GRPC_PORT": str(self.grpc),
+            "REST_PORT": str(self.rest),
+            "PYTHONPATH": str(self.root),
+        }
+
+    def __call__(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*DEPLOY, *arguments],
+            cwd=self.models,  # wherever one is
+            env={**self._environment, **changed},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def interrupted(self, line: str, *arguments: str) -> int:
+        """The exit status after a Ctrl-C as soon as the command's progress says `line`."""
+        command = [*DEPLOY, *arguments]
+        with subprocess.Popen(
+            command, cwd=self.root, env=self._environment, stderr=subprocess.PIPE, text=True
+        ) as process:
+            stderr: IO[str] = process.stderr  # type: ignore[assignment]
+            seen = next((said for said in stderr if line in said), None)
+            assert seen, f"{line!r} was never said"
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+        return process.returncode
+
+    def plain(self, *command: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        """A command in the checkout's root, typed in a shell that knows nothing of the bundle."""
+        known = settings.names()
+        blank = {name: value for name, value in self._environment.items() if name not in known}
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env={**blank, **changed},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def publish(self, version: Version, number: int = 1) -> None:
+        """Put a version into the models' folder, all at once."""
+        shutil.copytree(version.path, self.models / f".staging-{number}")
+        (self.models / f".staging-{number}").rename(self.models / str(number))
+
+    def ids(self) -> dict[str, str]:
+        """Name → the engine's id of each container."""
+        return {one["name"]: one["id"] for one in self.status()[1]["containers"]}
+
+    @contextlib.contextmanager
+    def load(self) -> Iterator[Callable[[], int]]:
+        """Classify again and again, over gRPC and REST; gives how often it was done.
+
+        No call may fail in the end, whatever is done to the bundle meanwhile.
+        """
+        done, failed, stop = Counter[str](), list[Exception](), threading.Event()
+        policy = Policy(timeout=120, attempts=1000, longest_wait=0.5)
+
+        def work(url: str) -> None:
+            try:
+                with DigitClient(url, policy=policy) as digits:
+                    while not stop.is_set():
+                        digits.classify(DIGIT)
+                        done[url] += 1
+                        stop.wait(0.01)  # leaves the machine to the others
+            except Exception as error:
+                failed.append(error)
+
+        urls = f"grpc://localhost:{self.grpc}", f"http://localhost:{self.rest}"
+        threads = [threading.Thread(target=work, args=[url]) for url in urls]
+        for thread in threads:
+            thread.start()
+        try:
+            yield lambda: min(done[url] for url in urls)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert failed == []
+
+    def status(self) -> tuple[int, dict[str, Any]]:
+        done = self("status", "--json")
+        assert done.stderr == ""
+        return done.returncode, json.loads(done.stdout)
