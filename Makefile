@@ -4,7 +4,7 @@ bin := .venv/bin
 
 # Kept, though only pattern rules name them.
 .PRECIOUS: .venv/%.installed
-.PHONY: help setup demo test lint bench bench-client bench-encoded bench-export bench-gateway bench-local bench-start bench-switches bench-weights figures lock clean
+.PHONY: help setup demo test lint bench bench-client bench-encoded bench-export bench-gateway bench-local bench-operator bench-start bench-switches bench-weights figures lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -64,6 +64,9 @@ bench-start: .venv/dev.installed  ## `make demo` on a bare clone and again, agai
 bench-switches: .venv/dev.installed  ## a thousand version switches of the local server under load; ten minutes
 	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
 	@$(bin)/python -m tests.bench.switches
+
+bench-operator: .venv/dev.installed  ## a hundred random commands of an operator under load; an hour (needs Docker)
+	@OPERATOR_STEPS=100 REQUIRE_ENGINE=1 $(bin)/pytest -s -q tests/deploy/operate/test_random_commands.py
 
 bench-weights: .venv/dev.installed  ## weights as constants against variables
 	@$(bin)/python -m tests.bench.weights

@@ -84,7 +84,8 @@ def _parsed(name: str, content: bytes, message: Any) -> Any:
     except text_format.ParseError as error:
         place = _PLACE.fullmatch(str(error))
         line, why = place.groups() if place else ("", str(error))
-        raise ValueError(f"{_path(name)}:{line}: {' '.join(why.split())}") from None
+        why = " ".join(why.split()).replace('"checks.', '"')
+        raise ValueError(f"{_path(name)}:{line}: {why}") from None
 
 
 def _models(text: bytes) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from deploy.operate.stack import settings
 from deploy.runner import free_ports
 from tests.conftest import Version
 from tests.deploy.conftest import checkout
-from tfserving_client import DigitClient, Policy
+from tfserving_client import CallError, DigitClient, Policy
 
 PROJECT = "digits-stack-test"
 DIGIT = np.zeros((28, 28), np.uint8)
@@ -48,6 +48,7 @@ class Bundle:
 
     def __init__(self, folder: Path, images: dict[str, str]) -> None:
         self.root = checkout(folder / "checkout")
+        self.stopped, self.while_down = threading.Event(), 0
         self.models, self.secrets = folder / "models" / "mnist", folder / "secrets"
         self.models.mkdir(parents=True)
         self.door, self.grpc, self.rest = free_ports(3)
@@ -112,17 +113,23 @@ class Bundle:
     def load(self) -> Iterator[Callable[[], int]]:
         """Classify again and again, over gRPC and REST; gives how often it was done.
 
-        No call may fail in the end, whatever is done to the bundle meanwhile.
+        No call may fail, whatever is done to the bundle meanwhile, but while it is `stopped`.
         """
         done, failed, stop = Counter[str](), list[Exception](), threading.Event()
-        policy = Policy(timeout=120, attempts=1000, longest_wait=0.5)
+        policy = Policy(timeout=120, attempts=1000, longest_wait=2, retry_share=1)
 
         def work(url: str) -> None:
             try:
                 with DigitClient(url, policy=policy) as digits:
                     while not stop.is_set():
-                        digits.classify(DIGIT)
-                        done[url] += 1
+                        stopped = self.stopped.is_set()
+                        try:
+                            digits.classify(DIGIT)
+                            done[url] += 1
+                        except CallError:
+                            if not (stopped or self.stopped.is_set()):
+                                raise
+                            self.while_down += 1
                         stop.wait(0.01)  # leaves the machine to the others
             except Exception as error:
                 failed.append(error)
