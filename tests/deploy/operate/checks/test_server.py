@@ -51,7 +51,7 @@ def test_the_files_of_the_bundle_are_well(models: Path) -> None:
         (GOOD + "}", "models.config:10: "),
         (
             GOOD.replace("base_path", "base_bath"),
-            'models.config:6: Message type "checks.Model" has',
+            ':6: Message type "Model" has no field named',
         ),
         (GOOD.replace("/models/mnist", "/models/none"), "none holds no version: No such file"),
         (GOOD.replace("/models/mnist", "models/mnist"), "'models/mnist' is relative"),

@@ -9,8 +9,8 @@ from deploy.operate.stack import causes
     ("log", "told"),
     [
         (
-            "Failed to start server. Error: FAILED_PRECONDITION: Request to assign label to version "
-            "4 of model mnist, which is not currently available for inference",
+            "Failed to start server. Error: FAILED_PRECONDITION: Request to assign label to "
+            "version 4 of model mnist, which is not currently available for inference",
             "Request to assign label to version 4 of model mnist, which is not currently available "
             "for inference; mend deploy/server/models.config",
         ),
