@@ -21,20 +21,21 @@ import pytest
 from deploy.operate.access import certificates, keys
 from deploy.runner import free_ports
 from tests.conftest import Version
-from tests.deploy.conftest import ROOT
+from tests.deploy.conftest import ROOT, checkout
 from tests.deploy.gateway import secrets_in, until
 from tfserving_client import AccessDenied, CallError, DigitClient, Policy, Tls, Unreachable
 
 GPU = ["-f", "deploy/docker-compose.yml"]
 CPU = [*GPU, "-f", "deploy/docker-compose.cpu.yml"]
+MACHINE = ["-f", "deploy/machine/compose.yaml"]
 PROJECT = "digits-compose-test"
 DIGIT = np.zeros((28, 28), np.uint8)
 
 
-def _run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def _run(*command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -42,9 +43,9 @@ def _run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _config(*files: str) -> dict[str, Any]:
+def _config(*files: str, cwd: Path = ROOT) -> dict[str, Any]:
     """What Compose makes of the files, which it has checked against its schema."""
-    done = _run("docker", "compose", *files, "config", "--format=json")
+    done = _run("docker", "compose", *files, "config", "--format=json", cwd=cwd)
     assert done.returncode == 0, done.stderr
     config: dict[str, Any] = json.loads(done.stdout)
     return config
@@ -64,15 +65,27 @@ def test_the_gpu_file_fits_the_compose_specifications_schema(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("engine")
-def test_plain_compose_in_the_root_is_the_gpu_server() -> None:
-    config = _config()
-    assert config == _config(*GPU)
+def test_plain_compose_in_the_root_is_the_gpu_server(tmp_path: Path) -> None:
+    """Unless the machine's settings say otherwise."""
+    root = checkout(tmp_path / "checkout")
+    config = _config(cwd=root)
+    assert config == _config(*GPU, cwd=root) == _config(*MACHINE, cwd=root)
     serving = config["services"]["serving"]
     assert serving["image"] == "tensorflow/serving:2.21.0-gpu"
     (device,) = serving["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
     assert serving["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert "--enable_batching=true" in serving["entrypoint"]
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_machine_that_is_set_to_the_cpu_is_what_the_override_says(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "checkout")
+    (root / "deploy" / "machine" / ".env").write_text("SERVING_DEVICE=cpu\n")
+    override = _config(*CPU, cwd=root)
+    for config in _config(cwd=root), _config(*MACHINE, cwd=root):
+        del config["services"]["gpu-check"]  # is passed where something is decided
+        assert config == override
 
 
 @pytest.mark.usefixtures("engine")

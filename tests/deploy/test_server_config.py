@@ -22,8 +22,9 @@ CONFIG = ROOT / "deploy" / "server"
 
 
 def _flags(part: str) -> list[str]:
-    """Those of the server's `entrypoint` or `command`."""
-    text = (ROOT / "deploy" / "docker-compose.yml").read_text()
+    """Those of the server's `entrypoint`, on a GPU, or `command`."""
+    name = "docker-compose.gpu.yml" if part == "entrypoint" else "docker-compose.yml"
+    text = (ROOT / "deploy" / name).read_text()
     (block,) = re.findall(rf"^    {part}:\n((?:     .*\n)+)", text.partition("  gateway:")[0], re.M)
     return re.findall(r"^ +- (--\S+)$", block, re.MULTILINE)
 
@@ -65,6 +66,7 @@ def test_no_flag_is_a_trap() -> None:
     assert flags.load_retry_interval_micros < 60_000_000
     assert flags.enable_profiler is False
     assert flags.enable_grpc_healthcheck_service
+    assert flags.allow_version_labels_for_unavailable_models
     assert flags.model_config_file_poll_wait_seconds > 0
     assert not flags.enable_batching
 

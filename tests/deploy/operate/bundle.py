@@ -23,9 +23,7 @@ from tests.conftest import Version
 from tests.deploy.conftest import checkout
 from tfserving_client import CallError, DigitClient, Policy
 
-PROJECT = "digits-stack-test"
 DIGIT = np.zeros((28, 28), np.uint8)
-_OURS = f"--filter=label=com.docker.compose.project={PROJECT}"
 DEPLOY = [sys.executable, "-m", "deploy"]
 
 
@@ -37,16 +35,11 @@ def docker(*arguments: str, text: str | None = None) -> str:
     return done.stdout.strip()
 
 
-def left() -> str:
-    """The project's containers, networks and named volumes."""
-    kinds = (["ps", "--all"], ["network", "ls"], ["volume", "ls"])
-    return "".join(docker(*kind, "--quiet", _OURS) for kind in kinds)
-
-
 class Bundle:
     """`python -m deploy` of a checkout of its own, with own project, ports, secrets and models."""
 
-    def __init__(self, folder: Path, images: dict[str, str]) -> None:
+    def __init__(self, folder: Path, images: dict[str, str], project: str) -> None:
+        self.project = project
         self.root = checkout(folder / "checkout")
         self.stopped, self.while_down = threading.Event(), 0
         self.models, self.secrets = folder / "models" / "mnist", folder / "secrets"
@@ -55,7 +48,7 @@ class Bundle:
         self._environment = {
             **os.environ,
             **images,
-            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_PROJECT_NAME": project,
             "DEPLOY_SECRETS": str(self.secrets),
             "MODELS": str(self.models.parent),
             "GATEWAY_PORT": str(self.door),
@@ -99,6 +92,17 @@ class Bundle:
             text=True,
             check=False,
         )
+
+    def left(self) -> str:
+        """The project's containers, networks and named volumes."""
+        ours = f"--filter=label=com.docker.compose.project={self.project}"
+        kinds = (["ps", "--all"], ["network", "ls"], ["volume", "ls"])
+        return "".join(docker(*kind, "--quiet", ours) for kind in kinds)
+
+    def clear(self) -> None:
+        """Remove all that is left, however a test ended; Prometheus' memory, too."""
+        self.plain("docker", "compose", "--profile=*", "down", "--volumes", "--timeout=5")
+        self("down")
 
     def publish(self, version: Version, number: int = 1) -> None:
         """Put a version into the models' folder, all at once."""

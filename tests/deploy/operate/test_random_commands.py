@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Version
-from tests.deploy.operate.bundle import DEPLOY, DIGIT, PROJECT, Bundle, docker, left
+from tests.deploy.operate.bundle import DEPLOY, DIGIT, Bundle, docker
 from tfserving_client import CallError, DigitClient, Policy, Tls
 
 STEPS = int(os.environ.get("OPERATOR_STEPS", "6"))
@@ -56,7 +56,7 @@ class Operator:
         self.bundle.stopped.set()
         self._done(self.bundle.plain(*command), runs=False)
         self.verify()
-        assert left() == ""
+        assert self.bundle.left() == ""
         self.chance.choice([self.up, self.compose_up])()
         self.verify()
         self.bundle.stopped.clear()
@@ -67,11 +67,11 @@ class Operator:
 
     def kill(self) -> None:
         name = self.chance.choice([f"serving-{n}" for n in self._numbers()] + ["gateway-1"])
-        docker("kill", f"{PROJECT}-{name}")
+        docker("kill", f"{self.bundle.project}-{name}")
         exit_status, status = self.bundle.status()
         (state,) = (one["state"] for one in status["containers"] if one["name"] == name)
         assert (exit_status, state) == (1, "exited")
-        again = [lambda: docker("start", f"{PROJECT}-{name}"), self.up, self.compose_up]
+        again = [lambda: docker("start", f"{self.bundle.project}-{name}"), self.up, self.compose_up]
         self.chance.choice(again)()
 
     def publish(self) -> None:
@@ -206,7 +206,7 @@ COMMANDS = (
 def test_random_commands_under_load(
     stand_in: str, nginx: str, published: Version, tmp_path: Path
 ) -> None:
-    bundle = Bundle(tmp_path, {"TFS_IMAGE": stand_in, "NGINX_IMAGE": nginx})
+    bundle = Bundle(tmp_path, {"TFS_IMAGE": stand_in, "NGINX_IMAGE": nginx}, "digits-operator-test")
     chance = random.Random(SEED)
     operator = Operator(bundle, published, chance)
     try:
@@ -228,5 +228,5 @@ def test_random_commands_under_load(
                     flush=True,
                 )
     finally:
-        bundle.plain(*DEPLOY, "down")
-    assert left() == ""
+        bundle.clear()
+    assert bundle.left() == ""

@@ -16,19 +16,20 @@ from numpy.typing import NDArray
 
 from deploy.runner import free_ports
 from tests.conftest import Version
-from tests.deploy.operate.bundle import DEPLOY, DIGIT, PROJECT, Bundle, docker, left
+from tests.deploy.operate.bundle import DEPLOY, DIGIT, Bundle, docker
 from tests.deploy.operate.fake_registry import fake_registry
 from tfserving_client import AccessDenied, CallError, Classification, DigitClient, Policy, Tls
 
+PROJECT = "digits-stack-test"
 PATIENT = Policy(timeout=60, attempts=50)
 
 
 @pytest.fixture
 def bundle(stand_in: str, nginx: str, tmp_path: Path) -> Iterator[Bundle]:
     """On images that do not differ from the official ones in anything that matters here."""
-    made = Bundle(tmp_path, {"TFS_IMAGE": stand_in, "NGINX_IMAGE": nginx})
+    made = Bundle(tmp_path, {"TFS_IMAGE": stand_in, "NGINX_IMAGE": nginx}, PROJECT)
     yield made
-    made("down")
+    made.clear()
 
 
 def _once_the_key_is_known(digits: DigitClient, images: NDArray[np.uint8]) -> Classification:
@@ -96,7 +97,7 @@ def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, ng
     down = bundle("down")
     assert down.returncode == 0, down.stderr
     assert f"removed serving-2\nremoved network {PROJECT}_default\n" in down.stdout
-    assert left() == ""
+    assert bundle.left() == ""
     assert mount.get("Name") not in docker("volume", "ls", "--quiet").split()
     assert bundle("down").stdout == "nothing runs\n"
     assert bundle.status()[0] == 3
@@ -106,7 +107,7 @@ def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, ng
 def test_ctrl_c_leaves_what_ran_before_and_nothing_else(bundle: Bundle, published: Version) -> None:
     bundle.publish(published)
     assert bundle.interrupted("start   serving-1", "up") == 130
-    assert left() == ""
+    assert bundle.left() == ""
     up = bundle("up")
     assert up.returncode == 0, up.stderr
     _, before = bundle.status()
@@ -121,7 +122,7 @@ def test_without_a_model_nothing_is_started(bundle: Bundle) -> None:
     up = bundle("up")
     assert up.returncode == 1
     assert _last(up).endswith(f"{bundle.models} holds no version; make one with `python -m export`")
-    assert left() == ""
+    assert bundle.left() == ""
 
 
 def test_a_server_that_does_not_become_well_tells_why_and_is_removed(bundle: Bundle) -> None:
@@ -132,7 +133,7 @@ def test_a_server_that_does_not_become_well_tells_why_and_is_removed(bundle: Bun
     assert "the end of serving-1's log:" in up.stderr
     assert "Loading servable version {name: mnist version: 1} failed" in up.stderr
     assert re.search(r"after 45 s serving-1 is (re)?starting", _last(up))
-    assert left() == ""
+    assert bundle.left() == ""
 
 
 def test_a_gateway_that_ends_again_and_again_is_not_waited_for(
@@ -144,7 +145,7 @@ def test_a_gateway_that_ends_again_and_again_is_not_waited_for(
     assert "the end of gateway-1's log:" in up.stderr
     assert "nginx: not found" in up.stderr
     assert "gateway-1 ends again and again" in _last(up)
-    assert left() == ""
+    assert bundle.left() == ""
 
 
 def test_a_port_that_is_taken(bundle: Bundle, published: Version) -> None:
@@ -153,7 +154,7 @@ def test_a_port_that_is_taken(bundle: Bundle, published: Version) -> None:
         up = bundle("up")
     assert up.returncode == 1
     assert f"port {bundle.rest} of this machine is taken by another program" in _last(up)
-    assert left() == ""
+    assert bundle.left() == ""
 
 
 def test_an_image_that_cannot_be_pulled(bundle: Bundle, published: Version) -> None:
@@ -164,7 +165,7 @@ def test_an_image_that_cannot_be_pulled(bundle: Bundle, published: Version) -> N
     assert up.returncode == 1
     assert f"the image {image} cannot be pulled" in _last(up)
     assert "undo" not in up.stderr  # there is nothing
-    assert left() == ""
+    assert bundle.left() == ""
 
 
 def test_an_image_that_is_pulled_but_cannot_run(bundle: Bundle, published: Version) -> None:
@@ -175,7 +176,7 @@ def test_an_image_that_is_pulled_but_cannot_run(bundle: Bundle, published: Versi
     assert up.returncode == 1
     assert "No such file or directory" in up.stderr  # in the log
     assert "serving-1 ends again and again" in _last(up)
-    assert left() == ""
+    assert bundle.left() == ""
     docker("rmi", image)  # it is there now
 
 
@@ -186,7 +187,7 @@ def test_a_gpu_that_the_engine_does_not_have(bundle: Bundle, published: Version)
     up = bundle("up", "--gpu")
     assert up.returncode == 1
     assert "the engine has no NVIDIA runtime" in _last(up)
-    assert left() == ""
+    assert bundle.left() == ""
 
 
 def test_what_up_decided_is_what_every_later_command_means(
@@ -205,7 +206,7 @@ def test_what_up_decided_is_what_every_later_command_means(
     assert f"http://localhost:{bundle.rest}" in status.stdout
     down = bundle.plain("docker", "compose", "down")
     assert down.returncode == 0, down.stderr
-    assert left() == ""
+    assert bundle.left() == ""
     again = bundle.plain("docker", "compose", "up", "--detach", "--wait")
     assert again.returncode == 0, again.stderr
     assert bundle.ids().keys() == before.keys()
