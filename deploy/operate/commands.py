@@ -172,6 +172,9 @@ def _up(options: argparse.Namespace) -> int:
             raise
         settings.write(decided)
         try:
+            if stack.monitoring(compose):
+                with contextlib.suppress(programs.Unchecked):
+                    _refuse(programs.prometheus(client, compose.config["services"]["prometheus"]))
             stack.watch(client, compose, before, timeout=options.timeout)
         except Refused as error:
             raise Refused(f"server and gateway are well, the monitoring is not: {error}") from error

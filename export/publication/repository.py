@@ -46,14 +46,15 @@ class Repository:
 
         Blanks and a sign before it do no harm, nor does it matter what lies there.
         """
+        return dict(self._numbered())
+
+    def _numbered(self) -> list[tuple[int, Path]]:
+        """Every entry that is a version to the server, ascending; `1` and `0001` are both 1."""
         if not self.folder.is_dir():
-            return {}
-        numbered = {
-            int(path.name): path
-            for path in sorted(self.folder.iterdir())
-            if _VERSION.fullmatch(path.name)
-        }
-        return {n: path for n, path in numbered.items() if -_HIGHEST <= n <= _HIGHEST}
+            return []
+        named = [path for path in self.folder.iterdir() if _VERSION.fullmatch(path.name)]
+        numbered = sorted((int(path.name), path) for path in named)
+        return [(number, path) for number, path in numbered if -_HIGHEST <= number <= _HIGHEST]
 
     def check_is_new(self, version: int) -> None:
         """Refuse a number that was given before.
@@ -118,22 +119,22 @@ class Repository:
         Returns:
             The numbers removed, ascending.
         """
-        removed = []
+        removed = set()
         with self._locked():
-            versions = self.versions()
-            kept = [number for number in sorted(versions) if versions[number].is_dir()][-count:]
-            for number in sorted(versions):
+            numbered = self._numbered()
+            kept = sorted({number for number, path in numbered if path.is_dir()})[-count:]
+            for number, path in numbered:
                 if number in spared or (kept and number >= kept[0]):
                     continue
                 # Out of the server's sight in one step; what is left after a kill is stale.
                 doomed = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.folder))
                 try:
-                    versions[number].rename(doomed / "version")
-                    removed.append(number)
+                    path.rename(doomed / "version")
+                    removed.add(number)
                 except OSError as error:
-                    say(f"keep    {versions[number]} cannot be removed: {error.strerror}")
+                    say(f"keep    {path} cannot be removed: {error.strerror}")
                 shutil.rmtree(doomed, ignore_errors=True)
-        return removed
+        return sorted(removed)
 
     def digests(self) -> dict[int, str]:
         """Every number ever given → the SHA-256 of the list of its files (`manifest.PATH`).

@@ -229,6 +229,7 @@ def test_keep_removes_links_and_files_and_leaves_nothing_behind(
         shutil.rmtree(repository.folder / str(number))
     (repository.folder / "1").symlink_to(elsewhere, target_is_directory=True)
     (repository.folder / "2").write_text("no folder")
+    (repository.folder / "0003").mkdir()  # the server's 3 as well
     (repository.folder / "9").write_text("no folder, and newer than all")
     assert repository.keep_newest(2, set()) == [1, 2, 3]
     assert _entries(repository) == {"4", "5", "9", ".versions"}
