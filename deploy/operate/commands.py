@@ -168,7 +168,7 @@ def _up(options: argparse.Namespace) -> int:
         try:
             stack.up(client, compose, before, timeout=options.timeout)
         except BaseException:
-            served.hand_over(earlier)
+            served.hand_over(earlier or files)
             raise
         settings.write(decided)
         try:

@@ -147,14 +147,8 @@ def _replace_servers(
     for number, old in enumerate(outdated):
         if number < wanted:
             known = {one.id for one in of_project(engine, project)}
-            scaled = [
-                "up",
-                "--detach",
-                "--no-deps",
-                "--no-recreate",
-                f"--scale=serving={count + 1}",
-            ]
-            _start(engine, compose, [*scaled, "serving"], ["serving"], timeout, known)
+            beside = ["--no-deps", "--no-recreate", f"--scale=serving={count + 1}", "serving"]
+            _start(engine, compose, ["up", "--detach", *beside], ["serving"], timeout, known)
         else:
             count -= 1
         print(f"stop    {old.name}", file=sys.stderr)
