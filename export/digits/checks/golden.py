@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from export.digits.data.sources import Split
+from export.digits.graph.answers import of_network, told
 from export.digits.graph.preprocessing import normalise_files
 from export.digits.graph.signatures import ALIASES, CLASSES, example, inputs_for
 from export.errors import Refused
@@ -69,10 +70,9 @@ def choose(network: keras.Model, test: Split) -> Golden:
     )
     images = test.images[chosen]
     inputs = inputs_for(images)
-    seen = normalise_files(tf.constant(inputs["encoded"]))
-    return Golden(
-        images, test.labels[chosen], _answers(network, images), _answers(network, seen), inputs
-    )
+    seen, is_one = normalise_files(tf.constant(inputs["encoded"]))
+    of_files = told(_answers(network, seen), is_one).numpy()
+    return Golden(images, test.labels[chosen], _answers(network, images).numpy(), of_files, inputs)
 
 
 def parity(golden: Golden, served: ServedModel) -> dict[str, float]:
@@ -103,8 +103,6 @@ def parity(golden: Golden, served: ServedModel) -> dict[str, float]:
     return {name: float(np.abs(want - got).max()) for name, (want, got) in pairs.items()}
 
 
-def _answers(network: keras.Model, images: Any) -> NDArray[np.float32]:
-    answers: NDArray[np.float32] = network(
-        tf.cast(images, tf.float32) / 255.0, training=False
-    ).numpy()
-    return answers
+def _answers(network: keras.Model, images: Any) -> tf.Tensor:
+    pixels = tf.cast(images, tf.float32) / 255.0
+    return of_network(network(pixels, training=False), pixels)

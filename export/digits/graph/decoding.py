@@ -9,8 +9,7 @@ import tensorflow as tf
 
 MAX_FILE_BYTES = 1 << 20
 MAX_SIDE = 4096  # pixels; 4096 × 4096 RGBA takes 64 MiB
-# Each scan of a JPEG goes over all of its pixels, and 26 bytes can be one: 1 MiB of them took
-# 100 s. Progressive files have about 10.
+# Each scan of a JPEG goes over all of its pixels; progressive files have about 10.
 MAX_SCANS = 64
 
 _WORKING_SIDE = 512.0  # pixels; larger pictures are shrunk, which also averages noise away
@@ -40,10 +39,8 @@ def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     scans = tf.cond(is_png, lambda: 0, lambda: _jpeg_scans(data))
     few = scans <= MAX_SCANS
     data = _required(data, few, index, "has", scans, "scans; a JPEG has at most", MAX_SCANS)
-    rgba, white = tf.cond(is_png, lambda: _decode_png(data), lambda: _decode_jpeg(data))
-    rgba = _shrunk(rgba) / white
-    grey, opacity = tf.image.rgb_to_grayscale(rgba[:, :, :3]), rgba[:, :, 3:]
-    return tf.squeeze(opacity * grey + (1.0 - opacity), axis=2)
+    rgba, opaque = tf.cond(is_png, lambda: _decode_png(data), lambda: _decode_jpeg(data))
+    return _grey(_shrunk(rgba), opaque)
 
 
 def unpacked(data: tf.Tensor, side: int) -> tf.Tensor:
@@ -88,23 +85,33 @@ def _jpeg_scans(data: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_png(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Pixels uint8 [h, w, 4], and what full strength is in each channel, float32 [4]."""
+    """Pixels uint8 [h, w, 4], and what full opacity is in them, float32 []."""
     rgba = tf.io.decode_png(data, channels=4)
-    depth, colour = tf.unstack(tf.io.decode_raw(tf.strings.substr(data, 24, 2), tf.uint8), num=2)
-    # TensorFlow leaves 1, 2 and 4 bits at that scale, opacity included; but it scales a palette's
-    # colours, and everything where a shade is declared transparent.
-    coarse = tf.bitwise.left_shift(1, tf.cast(tf.minimum(depth, 8), tf.int32)) - 1
-    is_coarse = tf.cast(tf.reduce_max(rgba[:, :, 3]), tf.int32) <= coarse
-    opacity_white = tf.where(is_coarse, coarse, 255)
-    colour_white = tf.where(tf.equal(colour, 0), opacity_white, 255)
-    white = tf.stack([colour_white, colour_white, colour_white, opacity_white])
-    return rgba, tf.cast(white, tf.float32)
+    depth = tf.io.decode_raw(tf.strings.substr(data, 24, 1), tf.uint8)[0]
+    opaque = tf.cond(depth < 8, lambda: _opaque_of_few_bits(rgba, depth), lambda: 255.0)
+    return rgba, opaque
+
+
+def _opaque_of_few_bits(rgba: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
+    """TensorFlow scales shades of 1, 2 or 4 bits, and leaves the opacity it adds at 1, 3 or 15."""
+    most = tf.bitwise.left_shift(tf.constant(1, tf.uint8), depth) - 1
+    is_added = tf.reduce_all(tf.equal(rgba[:, :, 3], most))
+    return tf.where(is_added, tf.cast(most, tf.float32), 255.0)
 
 
 def _decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     rgb = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     opaque = tf.fill(tf.shape(rgb[:, :, :1]), tf.constant(255, tf.uint8))
-    return tf.concat([rgb, opaque], axis=2), tf.fill([4], 255.0)
+    return tf.concat([rgb, opaque], axis=2), tf.constant(255.0)
+
+
+def _grey(rgba: tf.Tensor, opaque: tf.Tensor) -> tf.Tensor:
+    """Of float32 [h, w, 4] in 0..255, on white paper: float32 [h, w] in 0..1."""
+    grey = tf.constant([[0.299], [0.587], [0.114], [0.0]]) / 255.0  # ITU-R BT.601
+    opacity = tf.constant([[0.0], [0.0], [0.0], [1.0]]) / opaque
+    pixels = tf.reshape(rgba, [-1, 4]) @ tf.concat([grey, opacity], axis=1)
+    grey, opacity = tf.unstack(pixels, axis=1)
+    return tf.reshape(opacity * grey + (1.0 - opacity), tf.shape(rgba)[:2])
 
 
 def _shrunk(rgba: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from export.digits.graph.decoding import decode, resized
-from export.digits.graph.ink import ink_of
+from export.digits.graph.ink import FEW, ink_of
 
 SIDE = 28  # pixels, of the network's input
 BOX = 20  # pixels, the longer side of the digit in it
@@ -23,43 +23,50 @@ _FINE = 5  # samples per pixel, where strokes are made thinner or thicker
 _MOST = 2.0  # pixels on each side of a stroke
 
 
-def _normalise_files(image_bytes: tf.Tensor) -> tf.Tensor:
-    return tf.map_fn(
+def _normalise_files(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    images, is_one = tf.map_fn(
         lambda item: normalise(decode(*item)),
         (image_bytes, tf.range(tf.size(image_bytes))),
-        fn_output_signature=tf.TensorSpec([SIDE, SIDE], tf.uint8),
+        fn_output_signature=(tf.TensorSpec([SIDE, SIDE], tf.uint8), tf.TensorSpec([], tf.bool)),
     )
+    return images, is_one
 
 
-# PNG or JPEG files, string [n] → uint8 [n, 28, 28]; the graph refuses what `decode` refuses.
-normalise_files: Callable[[tf.Tensor], tf.Tensor] = tf.function(
+# PNG or JPEG files, string [n] → uint8 [n, 28, 28], and whether each shows one digit, bool [n];
+# the graph refuses what `decode` refuses.
+normalise_files: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]] = tf.function(
     _normalise_files, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
 )
 
 
-def normalise(grey: tf.Tensor) -> tf.Tensor:
-    """A grey picture of one digit, float32 [h, w] in 0..1 → uint8 [28, 28] as in MNIST."""
-    return place(_redrawn(ink_of(grey)))
+def normalise(grey: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """A grey picture, float32 [h, w] in 0..1 → uint8 [28, 28] as in MNIST, and is it one digit."""
+    ink, is_one = ink_of(grey)
+    return place(_redrawn(ink)), is_one
 
 
 def place(ink: tf.Tensor) -> tf.Tensor:
     """Ink of one digit, float32 [h, w] in 0..1 → uint8 [28, 28]: cropped, scaled, centred."""
     blank = tf.zeros([SIDE, SIDE], tf.uint8)
-    held = _held(ink)
-    return tf.cond(tf.size(held) > 0, lambda: _centred(_fitted(ink, held)), lambda: blank)
+    digit = _cropped(ink)
+    return tf.cond(tf.size(digit) > 0, lambda: _centred(_fitted(digit)), lambda: blank)
 
 
-def _held(ink: tf.Tensor) -> tf.Tensor:
-    """Where the digit's strokes are: int64 [k, 2] of rows and columns."""
-    # A lone speck is no stroke: its neighbourhood must hold ink, too.
-    around = tf.nn.avg_pool2d(ink[tf.newaxis, :, :, tf.newaxis], 3, 1, "SAME")[0, :, :, 0]
-    return tf.where((ink > _EDGE) & (around > _EDGE / 2))
-
-
-def _cropped(ink: tf.Tensor, held: tf.Tensor) -> tf.Tensor:
-    top, left = tf.unstack(tf.reduce_min(held, axis=0), num=2)
-    bottom, right = tf.unstack(tf.reduce_max(held, axis=0) + 1, num=2)
+def _cropped(ink: tf.Tensor) -> tf.Tensor:
+    """The rows and columns between the outermost that hold ink; [0, 0] if none does."""
+    seen = tf.cond(tf.reduce_max(tf.shape(ink)) > FEW, lambda: ink, lambda: _without_specks(ink))
+    rows, columns = (tf.where(tf.reduce_max(seen, axis) > _EDGE)[:, 0] for axis in (1, 0))
+    none = tf.zeros([1], tf.int64)
+    (top, bottom), (left, right) = (
+        (tf.concat([at, none], 0)[0], tf.concat([none, at + 1], 0)[-1]) for at in (rows, columns)
+    )
     return ink[top:bottom, left:right]
+
+
+def _without_specks(ink: tf.Tensor) -> tf.Tensor:
+    """A lone speck is no stroke: its neighbourhood must hold ink, too."""
+    around = tf.nn.avg_pool2d(ink[tf.newaxis, :, :, tf.newaxis], 3, 1, "SAME")[0, :, :, 0]
+    return tf.where(around > _EDGE / 2, ink, 0.0)
 
 
 def _redrawn(ink: tf.Tensor) -> tf.Tensor:
@@ -69,8 +76,8 @@ def _redrawn(ink: tf.Tensor) -> tf.Tensor:
     although they do not in the picture. A digit of few pixels is left as it is: it shows no more
     than MNIST does.
     """
-    held = _held(ink)
-    return tf.cond(tf.size(held) > 0, lambda: _with_stroke(_cropped(ink, held)), lambda: ink)
+    digit = _cropped(ink)
+    return tf.cond(tf.size(digit) > 0, lambda: _with_stroke(digit), lambda: digit)
 
 
 def _with_stroke(digit: tf.Tensor) -> tf.Tensor:
@@ -81,7 +88,7 @@ def _with_stroke(digit: tf.Tensor) -> tf.Tensor:
     # What comes out is scaled to the box again, and its strokes with it.
     grow = tf.clip_by_value((wanted - width) / 2 * BOX / (BOX - wanted), -_MOST, _MOST)
     return tf.cond(
-        (longer > 2 * BOX) & tf.not_equal(grow, 0.0),
+        (longer > FEW) & tf.not_equal(grow, 0.0),
         lambda: _grown(resized(digit, BOX * _FINE / longer), _FINE * grow),
         lambda: digit,
     )[:, :, 0]
@@ -111,9 +118,8 @@ def _grown(ink: tf.Tensor, by: tf.Tensor) -> tf.Tensor:
     )[0]
 
 
-def _fitted(ink: tf.Tensor, held: tf.Tensor) -> tf.Tensor:
-    """Crop to where ink is held and scale the longer side to `BOX`."""
-    digit = _cropped(ink, held)
+def _fitted(digit: tf.Tensor) -> tf.Tensor:
+    """Scale the longer side to `BOX`."""
     scale = BOX / tf.cast(tf.reduce_max(tf.shape(digit)), tf.float32)
     digit = resized(digit[:, :, tf.newaxis], scale)[:, :, 0]
     # Scaling thins a fine pen's ink; MNIST's strokes reach full white.

@@ -75,3 +75,11 @@ def test_an_answer_is_split_by_sizes_and_joined_again(sizes: list[int]) -> None:
     assert np.array_equal(again.digits, whole.digits)
     assert np.array_equal(again.probabilities, whole.probabilities)
     assert {part.version for part in [again, *parts]} == {5}
+
+
+def test_ten_equal_probabilities_are_a_blank_image() -> None:
+    unsure = np.where(np.arange(10) == 3, 0.46, 0.06)
+    answer = _read(probabilities=np.stack([ROWS[0], np.full(10, 0.1), unsure]).astype(np.float32))
+    assert answer.blank.dtype == bool
+    assert answer.blank.tolist() == [False, True, False]
+    assert [part.blank.tolist() for part in split(answer, [1, 2])] == [[False], [True, False]]

@@ -55,7 +55,7 @@ def test_a_picture_becomes_what_the_graph_itself_makes_of_it(
     page: Page, door: Door, golden: dict[str, NDArray[Any]], name: str
 ) -> None:
     (file,) = redraw(golden["images"][42:43], REDRAWINGS[name])
-    (want,) = normalise_files(tf.constant([file])).numpy()
+    (want,) = normalise_files(tf.constant([file]))[0].numpy()
     page.run(_DROP, base64.b64encode(file).decode())
     page.until(door.images, "the picture to be asked about")
     difference = np.abs(np.array(door.images()[-1]) - want.astype(int))

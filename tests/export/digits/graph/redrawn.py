@@ -97,10 +97,10 @@ def redraw(images: NDArray[np.uint8], how: Redrawing, seed: int = 0) -> Iterator
     """
     for number, image in enumerate(images):
         random = np.random.default_rng((seed, number))
-        yield _file(_coverage(image, how, random), how, random)
+        yield _file(coverage(image, how, random), how, random)
 
 
-def _coverage(image: NDArray[np.uint8], how: Redrawing, random: np.random.Generator) -> Floats:
+def coverage(image: NDArray[np.uint8], how: Redrawing, random: np.random.Generator) -> Floats:
     """How much of each of the page's pixels the ink covers, float64 [height, width] in 0..1."""
     side = round(how.digit * min(how.page))
     depth = Image.fromarray(_depth(image, how.pen).astype(np.float32))

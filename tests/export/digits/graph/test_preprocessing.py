@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.digits.data.sources import Dataset
-from export.digits.graph.decoding import MAX_FILE_BYTES
+from export.digits.graph.decoding import MAX_FILE_BYTES, MAX_SCANS, MAX_SIDE, decode
 from export.digits.graph.preprocessing import normalise_files
 
 Normalise = Callable[[list[bytes]], NDArray[np.uint8]]
@@ -21,7 +21,7 @@ Normalise = Callable[[list[bytes]], NDArray[np.uint8]]
 
 @pytest.fixture(scope="module")
 def normalise() -> Normalise:
-    return lambda files: normalise_files(tf.constant(files, tf.string)).numpy()
+    return lambda files: normalise_files(tf.constant(files, tf.string))[0].numpy()
 
 
 def _file(
@@ -120,13 +120,9 @@ def test_coarse_grey_with_a_transparent_shade(
 ) -> None:
     """PNG's tRNS chunk for grey: one shade, here the paper's, is transparent."""
     image = digits.test.images[4]
-    shades = (1 << bits) - 1
-    page = np.round((1 - image / 255.0) * shades).astype(np.uint8)
-    unpacked = np.unpackbits(page[..., np.newaxis], axis=2)[:, :, -bits:].reshape(28, -1)
-    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in unpacked)
-    header = b"IHDR" + struct.pack(">IIBBBBB", 28, 28, bits, 0, 0, 0, 0)
-    shade = b"tRNS" + struct.pack(">H", shades)
-    (got,) = normalise([_png(header, shade, b"IDAT" + zlib.compress(rows), b"IEND")])
+    most = (1 << bits) - 1
+    shades = np.round((1 - image / 255.0) * most).astype(np.uint8)
+    (got,) = normalise([_grey_png(shades, bits, shade=most)])
     assert _likeness(got, image) > (0.8 if bits == 1 else 0.85)
 
 
@@ -202,13 +198,14 @@ def _jpeg_that_claims(width: int, height: int) -> bytes:
     return bytes(data)
 
 
-def _jpeg_of_many_scans(count: int) -> bytes:
+def _jpeg_of_scans(count: int) -> bytes:
     data = _file(np.zeros((8, 8)), "L", "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:-2] + data[last:-2] * (count - data.count(b"\xff\xda")) + data[-2:]
 
 
 GOOD = _file(np.eye(28) * 255)
+LONG = GOOD + bytes(MAX_FILE_BYTES - len(GOOD))  # what follows a PNG's end is not looked at
 
 
 @pytest.mark.parametrize(
@@ -217,13 +214,12 @@ GOOD = _file(np.eye(28) * 255)
         (b"", "is no PNG or JPEG"),
         (b"GIF89a" + bytes(100), "is no PNG or JPEG"),
         (b"\x89PNG\r\n\x1a\n", "is no PNG or JPEG"),
-        (GOOD + bytes(MAX_FILE_BYTES), "is larger than] [1048576"),
-        (_png_that_claims(50_000, 50_000), "declares] [50000 50000"),
-        (_png_that_claims(2**31 - 1, 1), "declares] [1 2147483647"),
+        (LONG + b"\0", "is larger than] [1048576] [bytes:] [1048577"),
+        (_png_that_claims(MAX_SIDE + 1, 1), "declares] [1 4097"),
+        (_png_that_claims(1, MAX_SIDE + 1), "declares] [4097 1"),
         (_png_that_claims(0, 5), "declares] [5 0"),
-        (_jpeg_that_claims(60_000, 60_000), "declares] [60000 60000"),
-        (_jpeg_of_many_scans(65), "has] [65] [scans; a JPEG has at most] [64"),
-        (_jpeg_of_many_scans(50_000), "has] [50000"),
+        (_jpeg_that_claims(8, MAX_SIDE + 1), "declares] [4097 8"),
+        (_jpeg_of_scans(MAX_SCANS + 1), "has] [65] [scans; a JPEG has at most] [64"),
         (GOOD[:60], "PNG"),
         (b"\xff\xd8\xff" + bytes(100), "JPEG"),
     ],
@@ -236,3 +232,46 @@ def test_what_would_hurt_is_refused_with_its_place_in_the_batch(
     assert words in refusal.value.message
     if "[" in words:
         assert "[image] [1]" in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        LONG,
+        _file(np.eye(MAX_SIDE, 2) * 255),
+        _file(np.eye(2, MAX_SIDE) * 255, kind="JPEG"),
+        _jpeg_of_scans(MAX_SCANS),
+    ],
+)
+def test_what_just_keeps_a_limit_is_read(normalise: Normalise, file: bytes) -> None:
+    assert normalise([file]).shape == (1, 28, 28)
+
+
+def _grey_png(rows: NDArray[np.uint8], bits: int, shade: int | None = None) -> bytes:
+    """Shades of so many bits, uint8 [h, w]; one of them may be transparent (PNG's tRNS chunk)."""
+    height, width = rows.shape
+    packed = np.unpackbits(rows[..., np.newaxis], axis=2)[:, :, -bits:].reshape(height, -1)
+    data = b"".join(b"\0" + np.packbits(row).tobytes() for row in packed)
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    transparent = [] if shade is None else [b"tRNS" + struct.pack(">H", shade)]
+    return _png(header, *transparent, b"IDAT" + zlib.compress(data), b"IEND")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_decoded_shades_lie_in_0_to_1_at_every_depth(bits: int) -> None:
+    most = (1 << bits) - 1
+    shades = np.array([[0, most // 3, most]], np.uint8)
+    grey = decode(tf.constant(_grey_png(shades, bits)), tf.constant(0)).numpy()
+    np.testing.assert_allclose(grey, shades / most, atol=1e-5)
+    grey = decode(tf.constant(_grey_png(shades, bits, shade=0)), tf.constant(0)).numpy()
+    np.testing.assert_allclose(grey, np.where(shades == 0, 1.0, shades / most), atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("shape", [(28, 28), (200, 150)])
+def test_a_blank_page_is_blank_at_every_depth(
+    normalise: Normalise, bits: int, shape: tuple[int, int]
+) -> None:
+    shades = sorted({0, (1 << bits) // 2, (1 << bits) - 1})
+    files = [_grey_png(np.full(shape, shade, np.uint8), bits) for shade in shades]
+    assert not normalise(files).any()

@@ -1,0 +1,204 @@
+"""Which of a page's ink is the digit, and whether it is one digit, inside the graph.
+
+Told from the strokes, on a small square picture of the page: bands along its edges and long thin
+lines are taken out; of what hangs together then, one component is the digit, with what lies close
+to it. Boxes, dashes and what touches the picture's edge are taken for it only if there is nothing
+else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from export.digits.graph.raster import components, greatest, greatest_around, path_sums
+
+SIDE = 96  # cells, of the picture looked at
+
+_DARK, _FAINT = 0.2, 0.1  # of the strongest ink: less is no stroke, no line
+_BLOCK = 4  # cells, of a line, that are not told from each other
+_THIN = 5  # cells; a line is thinner than this
+_GAP = 2  # cells on each side
+_LONG = 0.9  # of the side: how much of a line must show
+_END = 0.25  # of the side: as much counts an end at the picture's edge
+_SPECK = 0.01  # of the digit's ink: less is none of it
+_OTHER = 0.2  # of the digit's ink: as much, apart from it, is another
+_BESIDE = 0.4  # of the digit's ink: as much, close beside it, is another
+_BESIDE_GAP, _BEYOND_GAP = 0.12, 0.35  # of the digit's longer side
+_RIM, _CORNER = 0.7, 0.76  # of the way from the middle of a box to its sides
+_ON_RIM = 0.93  # of a box's cells
+_THIN_BOX = 0.085  # of a box's longer side: its line, twice
+_SPANS = 0.9 * SIDE  # what touches an edge is cut off there, unless it is as long
+_ROUNDS = 2  # of taking in what lies close
+_BAR, _BAR_GAP = 1.4, 0.17  # of the digit: a flat stroke wider or farther is no part of it
+_FLAT = 6.0  # width over height: more is a dash
+_WIDE = 1.6  # width over height: more is no single digit
+
+
+def of_digit(ink: tf.Tensor, noise: tf.Tensor, aspect: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The ink of a page, float32 [SIDE, SIDE], → where the digit's is, and is it one digit.
+
+    The page is `aspect` times as wide as high. The place is float32 [SIDE, SIDE] of 0 and 1.
+    """
+    strongest = tf.reduce_max(ink)
+    dark, faint = (ink > tf.maximum(share * strongest, noise) for share in (_DARK, _FAINT))
+    bands = _bands(dark)
+    lines = _lines(faint, bands, 0) | _lines(faint, bands, 1)
+    dark &= ~(bands | lines)
+    place, is_one = tf.cond(
+        tf.reduce_any(dark),
+        lambda: _chosen(ink, dark, bands, tf.reduce_any(lines), aspect),
+        lambda: (tf.zeros_like(ink), tf.constant(True)),
+    )
+    return place, is_one
+
+
+def _bands(dark: tf.Tensor) -> tf.Tensor:
+    """What runs along an edge: a scanner's border, a frame."""
+    at = tf.range(SIDE, dtype=tf.float32)
+    bands = tf.zeros_like(dark)
+    for axis, from_edge in ((0, at[:, tf.newaxis]), (1, at[tf.newaxis])):
+        for distance in (from_edge, SIDE - 1 - from_edge):
+            depth = tf.reduce_min(tf.where(dark, float(SIDE), distance), axis, keepdims=True)
+            share = tf.reduce_mean(tf.cast(depth > 0.0, tf.float32))
+            usual = tf.reduce_mean(depth) / tf.maximum(share, 0.5)
+            limit = tf.where(share > 0.5, tf.minimum(depth, 2.0 * usual + 2.0), 0.0)
+            bands |= distance < limit
+    return bands
+
+
+def _lines(dark: tf.Tensor, bands: tf.Tensor, axis: int) -> tf.Tensor:
+    """Long thin lines along an axis, above all those from edge to edge."""
+    across = 1 - axis
+    shown = tf.cast(dark & ~bands, tf.float32)
+    thick = greatest(-greatest(-shown, _THIN // 2, across), _THIN // 2, across)
+    thin = shown - thick
+    # Where lines cross, neither is thin.
+    drawn = -greatest(-greatest(thin, _GAP, axis), _GAP, axis) * shown
+    drawn = tf.maximum(drawn, tf.cast(bands, tf.float32))
+    blocks = [SIDE // _BLOCK, _BLOCK]
+    shape = [*blocks, SIDE] if axis == 0 else [SIDE, *blocks]
+    drawn = tf.reduce_sum(tf.reshape(drawn, shape), axis + 1)
+    ends = tf.one_hot([0, SIDE // _BLOCK - 1], SIDE // _BLOCK, _END * SIDE / _BLOCK)
+    ends = tf.expand_dims(tf.reduce_sum(ends, 0), across)
+    sums = path_sums(drawn * (1.0 + ends), axis)
+    return (thin > 0.0) & (tf.repeat(sums, _BLOCK, axis) >= _LONG * SIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What hangs together, each tensor [k]; lengths in cells, across in cells as high as wide."""
+
+    mass: tf.Tensor
+    top: tf.Tensor
+    bottom: tf.Tensor
+    left: tf.Tensor
+    right: tf.Tensor
+    is_box: tf.Tensor
+    is_flat: tf.Tensor
+    at_edge: tf.Tensor
+
+    @property
+    def width(self) -> tf.Tensor:
+        return self.right - self.left
+
+    @property
+    def height(self) -> tf.Tensor:
+        return self.bottom - self.top
+
+
+def _chosen(
+    ink: tf.Tensor, dark: tf.Tensor, bands: tf.Tensor, has_lines: tf.Tensor, aspect: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    # On a grid twice as wide, gaps of a cell are closed.
+    pairs = tf.reshape(dark, [SIDE // 2, 2, SIDE // 2, 2])
+    cells = tf.where(dark)
+    labels = tf.gather_nd(components(tf.reduce_any(pairs, axis=[1, 3])), cells // 2)
+    part = tf.unique(labels).idx
+    edge = tf.pad(tf.zeros([SIDE - 2, SIDE - 2], tf.bool), [[1, 1], [1, 1]], constant_values=True)
+    edge |= greatest_around(tf.cast(bands, tf.float32), 1) > 0.0
+    parts = _measured(cells, part, tf.gather_nd(ink, cells), tf.gather_nd(edge, cells), aspect)
+    belongs, is_one = _digit_of(parts, has_lines)
+    kept = tf.scatter_nd(cells, tf.cast(tf.gather(belongs, part), tf.float32), [SIDE, SIDE])
+    return greatest_around(kept, 1), is_one
+
+
+def _measured(
+    cells: tf.Tensor, part: tf.Tensor, ink: tf.Tensor, edge: tf.Tensor, aspect: tf.Tensor
+) -> _Parts:
+    """From each dark cell's place [n, 2], the number of its part, its ink, is it at the edge."""
+    count = tf.reduce_max(part) + 1
+    row, column = tf.unstack(tf.cast(cells, tf.float32), axis=1)
+
+    def total(values: tf.Tensor) -> tf.Tensor:
+        return tf.math.unsorted_segment_sum(tf.cast(values, tf.float32), part, count)
+
+    bottom, right = (tf.math.unsorted_segment_max(v, part, count) + 1.0 for v in (row, column))
+    top, left = (tf.math.unsorted_segment_min(v, part, count) for v in (row, column))
+    height, width = bottom - top, right - left
+    # From the middle of its part's bounding box: -1..1.
+    y = (2.0 * row + 1.0 - tf.gather(top + bottom, part)) / tf.gather(height, part)
+    x = (2.0 * column + 1.0 - tf.gather(left + right, part)) / tf.gather(width, part)
+    mass, outward = total(ink), tf.maximum(tf.abs(x), tf.abs(y))
+    rim = total(outward > _RIM) / total(tf.ones_like(x))
+    thickness = mass / ((height + width) * tf.maximum(height, width))
+    corners = [
+        total((down * y > _CORNER) & (across * x > _CORNER)) > 0.0
+        for down in (-1.0, 1.0)
+        for across in (-1.0, 1.0)
+    ]
+    has_corners = tf.math.count_nonzero(tf.stack(corners), axis=0) >= 3
+    return _Parts(
+        mass=mass,
+        top=top,
+        bottom=bottom,
+        left=left * aspect,
+        right=right * aspect,
+        is_box=has_corners & (rim > _ON_RIM) & (thickness < _THIN_BOX),
+        is_flat=width * aspect > _FLAT * height,
+        at_edge=total(edge) > 0.0,
+    )
+
+
+def _digit_of(parts: _Parts, has_lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Which parts are the digit, bool [k], and is it one; are there lines on the page?"""
+    is_foreign = parts.is_box | parts.at_edge
+    is_odd = is_foreign | parts.is_flat
+    main = tf.cast(tf.argmax(tf.where(is_odd, 0.1 * parts.mass, parts.mass)), tf.int32)
+    belongs = is_main = tf.equal(tf.range(tf.size(parts.mass)), main)
+    share = parts.mass / parts.mass[main]
+    for _ in range(_ROUNDS):
+        top, left = (
+            tf.reduce_min(tf.where(belongs, least, np.inf)) for least in (parts.top, parts.left)
+        )
+        bottom, right = (
+            tf.reduce_max(tf.where(belongs, most, 0.0)) for most in (parts.bottom, parts.right)
+        )
+        height, width = bottom - top, right - left
+        longer = tf.maximum(height, width)
+        beside = tf.maximum(parts.left - right, left - parts.right) / longer
+        beyond = tf.maximum(parts.top - bottom, top - parts.bottom) / longer
+        is_bar = (parts.width < _BAR * width) & (beyond < _BAR_GAP)
+        is_stroke = ~is_foreign & (~parts.is_flat | is_bar) & (share >= _SPECK)
+        belongs |= is_stroke & (beside < _BESIDE_GAP) & (beyond < _BEYOND_GAP)
+
+    top, bottom, left, right = (
+        of[main] for of in (parts.top, parts.bottom, parts.left, parts.right)
+    )
+    is_other = ~is_main & ~is_odd
+    common = tf.minimum(parts.right, right) - tf.maximum(parts.left, left)
+    is_beside = common < 0.2 * tf.minimum(parts.width, right - left)
+    is_digit = (~belongs & (share >= _OTHER)) | (is_beside & (share >= _BESIDE))
+    is_inside = (parts.left > left) & (parts.right < right)
+    is_inside &= belongs & (parts.top > top) & (parts.bottom < bottom)
+    is_cut = parts.at_edge & (parts.height < _SPANS) & (parts.width < _SPANS)
+    is_rest_of_line = has_lines & (tf.minimum(parts.width, parts.height) < _THIN / 2)
+    is_one = ~(
+        tf.reduce_any(is_other & is_digit)
+        | (parts.is_box | parts.is_flat | is_cut | is_rest_of_line)[main]
+        | (tf.math.count_nonzero(is_other & is_inside) >= 2)  # a face's
+        | (width > _WIDE * height)
+    )
+    return belongs, is_one
