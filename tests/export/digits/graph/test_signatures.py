@@ -109,7 +109,7 @@ def test_every_signature_answers_as_the_network(
 ) -> None:
     images = digits.test.images[:20]
     inputs = signatures.inputs_for(images)
-    seen = normalise_files(tf.constant(inputs["encoded"])).numpy()
+    seen = normalise_files(tf.constant(inputs["encoded"]))[0].numpy()
     of_images, of_files = (
         model.predict(pixels.astype(np.float32) / 255, verbose=0) for pixels in (images, seen)
     )
