@@ -24,7 +24,8 @@ HOUSES = {
         "__main__",
     ),
     "deploy": (
-        "environment",
+        "environment model_config",
+        "served",
         "local exporter",
         "operate",
         "runner",

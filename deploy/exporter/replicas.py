@@ -1,35 +1,41 @@
-"""Which versions each replica of the server has: asked anew at each scrape, so none is outdated."""
+"""What each replica of the server serves: asked anew at each scrape, so nothing is outdated."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from deploy.exporter.models import Models
-from tfserving_client import NotFound, Policy, ServingClient, ServingError, State, VersionStatus
+from deploy.model_config import Model
+from deploy.served import Difference, Kind, Served, ask, differences, not_configured
+from tfserving_client import Policy
 
 TIMEOUT = 1.5  # seconds for each question; Prometheus itself waits ten
 _AT_ONCE = 16
+_LONGEST = 300  # characters of a label
 _NO_RETRY = Policy(timeout=TIMEOUT, attempts=1)
 
 
 class Replicas(Collector):
-    """The states of every model's versions on every address that a name has.
+    """What every replica serves of every model, and how that differs from what it is to serve.
 
     Args:
         places: host and REST port, `serving:8501`, or several with commas between them; each
             address of a name is a replica.
         models: which to ask for.
+        see: where a base path of the server's lies here.
     """
 
-    def __init__(self, places: str, models: Models) -> None:
+    def __init__(self, places: str, models: Models, see: Callable[[str], Path] = Path) -> None:
         self._places = places.split(",")
         self._models = models
+        self._see = see
         self._threads = ThreadPoolExecutor(_AT_ONCE, "replica")
 
     def collect(self) -> Iterator[Metric]:
@@ -48,16 +54,36 @@ class Replicas(Collector):
             "Always 1: the state is a label.",
             labels=[*of_model, "version", "state"],
         )
-        for replica, answers in self._ask(self._addresses()):
+        differs = GaugeMetricFamily(
+            "digits_model_differs",
+            "Always 1: how what is served is not as configured. The server is silent about it.",
+            labels=[*of_model, "version", "kind", "what"],
+        )
+        if self._models.wrong:
+            differs.add_metric(["", "", "", Kind.CONFIGURATION, _short(self._models.wrong)], 1)
+        configured = {model.name: model for model in self._models.configured}
+        for replica, answers in self._ask(self._addresses(), configured):
             up.add_metric([replica], any(answer is not None for answer in answers.values()))
-            for model, versions in answers.items():
-                loaded = [v.version for v in versions or () if v.state is State.AVAILABLE]
-                available.add_metric([replica, model], bool(loaded))
-                if loaded:
-                    newest.add_metric([replica, model], max(loaded))
-                for one in versions or ():
-                    states.add_metric([replica, model, str(one.version), one.state], 1)
-        yield from (up, available, newest, states)
+            for name, served in answers.items():
+                if name in configured:
+                    available.add_metric([replica, name], bool(served and served.available))
+                if served is None:
+                    continue
+                if served.available:
+                    newest.add_metric([replica, name], max(served.available))
+                for one in served.versions:
+                    states.add_metric([replica, name, str(one.version), one.state], 1)
+                for found in self._differences(name, configured, served):
+                    version = "" if found.version is None else str(found.version)
+                    differs.add_metric([replica, name, version, found.kind, _short(found.what)], 1)
+        yield from (up, available, newest, states, differs)
+
+    def _differences(
+        self, name: str, configured: Mapping[str, Model], served: Served
+    ) -> Iterator[Difference]:
+        if name in configured:
+            return differences(configured[name], served, self._see)
+        return not_configured(name, served)
 
     def _addresses(self) -> list[str]:
         # In threads: a name that is gone may take the resolver longer than we may take.
@@ -69,11 +95,19 @@ class Replicas(Collector):
         return sorted(found)
 
     def _ask(
-        self, replicas: Iterable[str]
-    ) -> Iterator[tuple[str, dict[str, tuple[VersionStatus, ...] | None]]]:
+        self, replicas: Iterable[str], configured: Mapping[str, Model]
+    ) -> Iterator[tuple[str, dict[str, Served | None]]]:
+        labels = {name: tuple(model.labels) for name, model in configured.items()}
         asked = [
-            (replica, {name: self._threads.submit(_status, replica, name) for name in names})
-            for names in [self._models.names]
+            (
+                replica,
+                {
+                    name: self._threads.submit(
+                        ask, f"http://{replica}", name, labels.get(name, ()), _NO_RETRY
+                    )
+                    for name in sorted(self._models.names)
+                },
+            )
             for replica in replicas
         ]
         for replica, answers in asked:
@@ -85,12 +119,7 @@ def _resolve(place: str) -> set[str]:
     return {f"{address}:{port}" for address in socket.gethostbyname_ex(host)[2]}
 
 
-def _status(replica: str, model: str) -> tuple[VersionStatus, ...] | None:
-    """The model's versions; None where nothing answers as the server does."""
-    try:
-        with ServingClient(f"http://{replica}", model=model, policy=_NO_RETRY) as serving:
-            return serving.status()
-    except NotFound:
-        return ()
-    except ServingError:
-        return None
+def _short(text: str) -> str:
+    """In one line, and no longer than a label should be."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -1,0 +1,131 @@
+"""How what a replica serves differs from what it is to serve.
+
+The server itself tells it nowhere but in its log: it goes on with what it had, and looks healthy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from deploy.model_config import Model, versions
+from tfserving_client import (
+    NotFound,
+    Policy,
+    Rejected,
+    ServingClient,
+    ServingError,
+    State,
+    VersionStatus,
+)
+
+
+class Kind(StrEnum):
+    """What kind of difference it is."""
+
+    FAILED = "failed"  # a version that is wanted could not be loaded
+    CONFIGURATION = "configuration"  # the server does not do what the file says
+    WAITING = "waiting"  # a version that is wanted is not there yet
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference; `what` is a sentence about it, `version` None where it is about no version."""
+
+    kind: Kind
+    model: str
+    version: int | None
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a replica says of a model.
+
+    Attributes:
+        versions: all that it knows, failed and ended ones too.
+        labels: label that is configured → the version that answers to it, None if none does.
+    """
+
+    versions: Sequence[VersionStatus]
+    labels: Mapping[str, int | None]
+
+    @property
+    def available(self) -> frozenset[int]:
+        """The versions that answer."""
+        return frozenset(v.version for v in self.versions if v.state is State.AVAILABLE)
+
+
+def ask(url: str, model: str, labels: Sequence[str], policy: Policy) -> Served | None:
+    """Ask a replica for a model; None if it does not answer as the server does."""
+    try:
+        with ServingClient(url, model=model, policy=policy) as serving:
+            try:
+                known = serving.status()
+            except NotFound:
+                return Served((), dict.fromkeys(labels))
+            return Served(known, {label: _labelled(serving, label) for label in labels})
+    except ServingError:
+        return None
+
+
+def _labelled(serving: ServingClient, label: str) -> int | None:
+    try:
+        return serving.metadata(label=label).version
+    except (NotFound, Rejected):
+        return None
+
+
+def differences(
+    model: Model, served: Served, see: Callable[[str], Path] = Path
+) -> Iterator[Difference]:
+    """What is not as the configuration and the folders say.
+
+    A failed version whose folder is gone, or that a newer one followed, is history, though the
+    server lists it for ever.
+
+    Args:
+        model: as it is configured.
+        served: what a replica says of it.
+        see: where a base path of the server's lies here.
+    """
+    try:
+        wanted = model.wanted(versions(see(model.base_path)))
+    except OSError as error:
+        yield _not_taken_up(
+            model.name,
+            f"its base path {model.base_path} cannot be read ({error.strerror}), so no model "
+            "gets a new version",
+        )
+        return
+    errors = {one.version: one.error for one in served.versions if one.error}
+    for number in sorted(wanted - served.available):
+        if number in errors:
+            what = f"version {number} of {model.name} failed to load: {errors[number]}"
+            yield Difference(Kind.FAILED, model.name, number, what)
+        elif served.versions:
+            what = f"version {number} of {model.name} is not served yet"
+            yield Difference(Kind.WAITING, model.name, number, what)
+    if wanted and not served.versions:
+        yield _not_taken_up(model.name, "the server does not know it")
+    # While a version that is wanted is missing, the server keeps others in its place.
+    for number in sorted(served.available - wanted) if wanted <= served.available else ():
+        yield _not_taken_up(model.name, f"version {number} is served, which its policy leaves out")
+    for label, number in model.labels.items():
+        if (answering := served.labels[label]) != number:
+            instead = "no version" if answering is None else f"version {answering}"
+            yield _not_taken_up(
+                model.name, f"{instead} answers to the label {label!r}, which is for {number}"
+            )
+
+
+def not_configured(model: str, served: Served) -> Iterator[Difference]:
+    """What is still served of a model that the configuration does not hold any more."""
+    if served.available:
+        yield _not_taken_up(model, "it is served, though it is not configured any more")
+
+
+def _not_taken_up(model: str, what: str) -> Difference:
+    return Difference(Kind.CONFIGURATION, model, None, f"{model}: {what}")
