@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference; `what` is a sentence about it, `version` None where it is about no version."""
+    """One difference, in a sentence; `version` is None where it is about none in particular."""
 
     kind: Kind
     model: str
@@ -100,16 +100,18 @@ def differences(
             "gets a new version",
         )
         return
+    if not served.versions:
+        if wanted:
+            yield _not_taken_up(model.name, "the server does not know it")
+        return
     errors = {one.version: one.error for one in served.versions if one.error}
     for number in sorted(wanted - served.available):
         if number in errors:
             what = f"version {number} of {model.name} failed to load: {errors[number]}"
             yield Difference(Kind.FAILED, model.name, number, what)
-        elif served.versions:
+        else:
             what = f"version {number} of {model.name} is not served yet"
             yield Difference(Kind.WAITING, model.name, number, what)
-    if wanted and not served.versions:
-        yield _not_taken_up(model.name, "the server does not know it")
     # While a version that is wanted is missing, the server keeps others in its place.
     for number in sorted(served.available - wanted) if wanted <= served.available else ():
         yield _not_taken_up(model.name, f"version {number} is served, which its policy leaves out")

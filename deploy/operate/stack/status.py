@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import docker
 
+from deploy import model_config, served
+from deploy.model_config import ConfigError, Model
 from deploy.operate.access import certificates, keys
 from deploy.operate.errors import Refused
 from deploy.operate.stack.containers import Container, of_project
-from tfserving_client import CallError, ServingClient
+from deploy.served import Kind, Served
+from tfserving_client import Policy
 from tfserving_client.results import State, VersionStatus
 
 _NEEDED = {"serving", "gateway"}
@@ -25,16 +31,33 @@ _SCHEMES = (
     ("3000/tcp", ("http",)),  # Grafana
 )
 _TIMEOUT = 2  # seconds for one replica's answer
+_CONFIG = "/config/models.config"  # as the server sees it
+_RECENT = 70  # seconds: what the server refuses it refuses again at each reading, every 30
+# What it says of it, in server.cc and file_system_storage_path_source.cc.
+_REFUSAL = re.compile(
+    r"(?:Failed to read ModelServerConfig file"
+    r"|PollFilesystemAndReloadConfig failed to ReloadConfig"
+    r"|FileSystemStoragePathSource encountered a filesystem access error): .*"
+)
 
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A container, and what it says of its model versions; None if it has none or is silent."""
+    """A container.
+
+    Attributes:
+        container: what the engine says.
+        models: for a replica, model → what it says of it; None where it is silent.
+        trouble: in sentences, how that is not as configured.
+        well: no version failed, and the server does what its configuration says.
+    """
 
     container: Container
-    versions: Sequence[VersionStatus] | None
+    models: Mapping[str, Sequence[VersionStatus] | None]
+    trouble: Sequence[str] = ()
+    well: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +78,11 @@ class Status:
 
     @property
     def well(self) -> bool:
-        """Server and gateway run, every container is well, and nginx could start again."""
+        """Server and gateway run well and do what they are told, and nginx could start again."""
         services = {row.container.service for row in self.rows}
         readable = not any(isinstance(each, str) for each in (self.keys, self.certificate))
-        return services >= _NEEDED and all(row.container.well for row in self.rows) and readable
+        well = all(row.container.well and row.well for row in self.rows)
+        return services >= _NEEDED and well and readable
 
 
 def gather(engine: docker.DockerClient, project: str) -> Status:
@@ -66,13 +90,18 @@ def gather(engine: docker.DockerClient, project: str) -> Status:
     found = of_project(engine, project)
     urls = _urls(found)
     plain = next((url for url in urls if url.startswith("http:")), None)
-    rows = [Row(one, _versions(one, plain) if one.service == "serving" else None) for one in found]
+    rows = [
+        _replica(engine, one, plain) if one.service == "serving" else Row(one, {}) for one in found
+    ]
     return Status(rows, urls, _or_why_not(lambda: len(keys.read())), _or_why_not(certificates.read))
 
 
 def as_json(status: Status) -> str:
     """The status as one JSON object."""
-    containers = [{**asdict(row.container), "versions": row.versions} for row in status.rows]
+    containers = [
+        {**asdict(row.container), "versions": _listed(row.models), "trouble": row.trouble}
+        for row in status.rows
+    ]
     urls, certificate = status.urls, status.certificate
     whole = {"well": status.well, "containers": containers, "urls": urls, "keys": status.keys}
     return json.dumps({**whole, "certificate": certificate}, default=_plain)
@@ -83,7 +112,7 @@ def lines(status: Status) -> list[str]:
     table = [("CONTAINER", "STATE", "FOR", "VERSIONS", "PORTS", "IMAGE")]
     for row in status.rows:
         one = row.container
-        versions = "" if row.versions is None else ", ".join(map(_words, _told(row.versions)))
+        versions = "; ".join(_serving(row.models))
         ports = ", ".join(f"{out}→{inside.split('/')[0]}" for inside, out in one.ports.items())
         table.append((one.name, one.condition, _age(one.since), versions, ports, one.image))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -94,6 +123,7 @@ def lines(status: Status) -> list[str]:
         certificate = f"until {certificate.expires:%Y-%m-%d}, for {hosts}"
     return [
         *text,
+        *(f"{row.container.name}: {what}" for row in status.rows for what in row.trouble),
         "",
         f"urls         {'  '.join(status.urls) or 'none'}",
         f"keys         {status.keys}",
@@ -118,18 +148,66 @@ def _urls(found: Sequence[Container]) -> list[str]:
     ]
 
 
-def _versions(replica: Container, gateway: str | None) -> Sequence[VersionStatus] | None:
-    """What the replica says; any replica, by the gateway, where its network is out of reach."""
-    asked = [f"http://{replica.address}:8501"] if replica.address else []
-    if replica.condition == "healthy" and gateway:
-        asked.append(gateway)
-    for url in asked:
-        try:
-            with ServingClient(url, model="mnist", timeout=_TIMEOUT) as serving:
-                return serving.status()
-        except CallError:
-            continue
-    return None
+def _replica(engine: docker.DockerClient, one: Container, gateway: str | None) -> Row:
+    """What a replica serves; asked by the gateway, of any, where its network is out of reach."""
+    container = engine.containers.get(one.id)
+    folders = {mount["Destination"]: mount["Source"] for mount in container.attrs["Mounts"]}
+
+    def see(path: str) -> Path:
+        """Where a path of the container's lies on this machine."""
+        for parent in [PurePosixPath(path), *PurePosixPath(path).parents]:
+            if str(parent) in folders:
+                return Path(folders[str(parent)], PurePosixPath(path).relative_to(parent))
+        return Path(path)
+
+    try:
+        models: Sequence[Model] = model_config.read(see(_CONFIG))
+    except ConfigError as error:
+        return Row(one, {}, [str(error)], well=False)
+    urls = [f"http://{one.address}:8501"] if one.address else []
+    if one.condition == "healthy" and gateway:
+        urls.append(gateway)
+    answers = {model.name: _ask(urls, model) for model in models}
+    found = [
+        difference
+        for model in models
+        if (answer := answers[model.name]) is not None
+        for difference in served.differences(model, answer, see)
+    ]
+    trouble = [difference.what for difference in found]
+    refusals: list[str] = []
+    if any(answers.values()):
+        # Not while it starts: it has said so by not being healthy.
+        said = container.logs(since=int(time.time()) - _RECENT).decode(errors="replace")
+        if refusals := _REFUSAL.findall(said):
+            trouble.append(f"its log says: {refusals[-1]}")
+    well = all(difference.kind is Kind.WAITING for difference in found) and not refusals
+    versions = {name: answer.versions if answer else None for name, answer in answers.items()}
+    return Row(one, versions, trouble, well)
+
+
+def _ask(urls: Sequence[str], model: Model) -> Served | None:
+    """What the first of these that answers says of a model."""
+    policy = Policy(timeout=_TIMEOUT, attempts=1)
+    answers = (served.ask(url, model.name, tuple(model.labels), policy) for url in urls)
+    return next((answer for answer in answers if answer is not None), None)
+
+
+def _listed(models: Mapping[str, Sequence[VersionStatus] | None]) -> list[Any] | None:
+    """Every version of every model; None if nothing is known of any."""
+    answers = [(name, versions) for name, versions in models.items() if versions is not None]
+    found = [{"model": name, **asdict(one)} for name, versions in answers for one in versions]
+    return found if answers else None
+
+
+def _serving(models: Mapping[str, Sequence[VersionStatus] | None]) -> list[str]:
+    """The versions of each model; with its name, if there are several."""
+    names = [f"{name} " if len(models) > 1 else "" for name in models]
+    return [
+        name + ", ".join(map(_words, _told(versions)))
+        for name, versions in zip(names, models.values(), strict=True)
+        if versions is not None
+    ]
 
 
 def _told(versions: Sequence[VersionStatus]) -> list[VersionStatus]:

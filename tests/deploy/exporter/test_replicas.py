@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from deploy.exporter import replicas
 from deploy.exporter.models import Models
 from deploy.exporter.replicas import Replicas
 from tfserving_client import Policy
+
+
+def _in(folder: Path, base_path: str) -> Path:
+    """Where a base path of the server's lies here."""
+    return folder / base_path.removeprefix("/")
+
 
 MISSING = (404, {"error": "Could not find any versions of model mnist"})
 
@@ -70,12 +77,23 @@ def serving(*answers: tuple[int, Any]) -> Iterator[list[Replica]]:
         yield made
 
 
-def test_states_of_every_version_on_every_replica(models: Models, samples: Any) -> None:
+def test_states_of_every_version_on_every_replica(
+    models: Models, tmp_path: Path, samples: Any
+) -> None:
     two, one = status(v2="LOADING", v1="AVAILABLE"), status(v1="END")
+    for version in "1", "2":
+        (tmp_path / "models" / "mnist" / version).mkdir(parents=True)
     with serving(two, one) as (first, second):
-        seen = samples(Replicas(f"{first.place},{second.place}", models))
+        see = partial(_in, tmp_path)
+        seen = samples(Replicas(f"{first.place},{second.place}", models, see))
     state, newest = "digits_model_version_state", "digits_model_newest_available_version"
+    differs, label = "digits_model_differs", "mnist: no version answers to the label 'stable', "
     assert {key: value for key, value in seen.items() if "second" not in key} == {
+        (differs, first.place, "mnist", "2", "waiting", "version 2 of mnist is not served yet"): 1,
+        (differs, second.place, "mnist", "1", "waiting", "version 1 of mnist is not served yet"): 1,
+        (differs, second.place, "mnist", "2", "waiting", "version 2 of mnist is not served yet"): 1,
+        (differs, first.place, "mnist", "", "configuration", f"{label}which is for 1"): 1,
+        (differs, second.place, "mnist", "", "configuration", f"{label}which is for 1"): 1,
         ("digits_replica_up", first.place): 1,
         ("digits_replica_up", second.place): 1,
         ("digits_model_available", first.place, "mnist"): 1,
@@ -87,6 +105,34 @@ def test_states_of_every_version_on_every_replica(models: Models, samples: Any) 
     }
     # Configured, but never seen by the server.
     assert seen["digits_model_available", first.place, "second"] == 0
+
+
+def test_what_is_not_as_configured_says_so(tmp_path: Path, samples: Any) -> None:
+    """A version that failed, a model that was dropped and goes on, a file that says nothing."""
+    (tmp_path / "models" / "mnist" / "2").mkdir(parents=True)
+    config = tmp_path / "models.config"
+    models = Models(config)
+
+    def differing(place: str) -> list[tuple[str, ...]]:
+        seen = samples(Replicas(place, models, partial(_in, tmp_path)))
+        return sorted(key[1:] for key in seen if key[0] == "digits_model_differs")
+
+    code, answer = status(v2="END", v1="AVAILABLE")
+    answer["model_version_status"][0]["status"]["error_message"] = "NOT_FOUND: no\n " + "o" * 400
+    with serving((code, answer)) as (replica,):
+        config.write_text(
+            'model_config_list { config { name: "mnist" base_path: "/models/mnist" } }'
+        )
+        ((_, model, version, kind, what),) = differing(replica.place)
+        assert (model, version, kind) == ("mnist", "2", "failed")
+        assert what.startswith("version 2 of mnist failed to load: NOT_FOUND: no ooo")
+        assert len(what) == 300
+        config.write_text("model_config_list {")
+        assert [one[3] for one in differing(replica.place)] == ["configuration", "failed"]
+        config.write_text("model_config_list {}")
+        ((where, *_, what),) = differing(replica.place)
+        assert (where, what.partition(": ")[0]) == (replica.place, "mnist")
+        assert "not configured any more" in what
 
 
 def test_what_vanishes_on_the_server_vanishes_here(models: Models, samples: Any) -> None:
