@@ -1,4 +1,4 @@
-"""`python -m deploy.exporter`: read-only eyes beside the gateway, for Prometheus.
+"""`python -m deploy.exporter`: looks on, beside the gateway, for Prometheus.
 
 Its defaults are the names of the house, as docker-compose.yml has them.
 """
@@ -15,6 +15,7 @@ import prometheus_client
 
 from deploy.exporter.access_log import AccessLog, bind
 from deploy.exporter.certificate import Certificate
+from deploy.exporter.machine import Machine
 from deploy.exporter.models import Models
 from deploy.exporter.replicas import Replicas
 
@@ -25,6 +26,8 @@ def main() -> None:
     for name, default, meaning in (
         ("models", "/config/models.config", "the server's list of models"),
         ("serving", "serving:8501", "REST ports of the replicas, with commas between"),
+        ("versions", "/models", "the server's folder of versions, as it is mounted here"),
+        ("groups", "/cgroup", "the machine's /sys/fs/cgroup, as it is mounted here"),
         ("gateway", "gateway:8443", "TLS port whose certificate is watched"),
     ):
         parser.add_argument(f"--{name}", default=default, help=f"{meaning} [%(default)s]")
@@ -40,6 +43,9 @@ def main() -> None:
     log = AccessLog(registry, models)
     registry.register(Replicas(given.serving, models))
     registry.register(Certificate(given.gateway))
+    # The root is where the engine keeps containers, logs and Prometheus' memory.
+    disks = {"engine": Path("/"), "models": Path(given.versions)}
+    registry.register(Machine(Path(given.groups), disks))
     arriving = bind(given.syslog)
     prometheus_client.start_http_server(given.port, registry=registry)
     log.listen(arriving)

@@ -9,9 +9,10 @@ import json
 import math
 import re
 import socket
+from datetime import datetime
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from deploy.exporter.models import Models
 
@@ -64,6 +65,12 @@ class AccessLog:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._key_ends = Gauge(
+            "digits_key_expiry_timestamp_seconds",
+            "When the key ends that a name called with last; none for one without an end.",
+            ["key"],
+            registry=registry,
+        )
         self._bad_lines = Counter(
             "digits_gateway_bad_lines", "Datagrams that are no line of the log.", registry=registry
         )
@@ -77,6 +84,7 @@ class AccessLog:
             if not 0 <= seconds < math.inf:
                 raise ValueError(seconds)
             status, result = _outcome(line, seconds)
+            ends = datetime.fromisoformat(said) if (said := line.get("key_ends")) else None
         except (KeyError, RecursionError, TypeError, ValueError):
             self._bad_lines.inc()
             return
@@ -84,6 +92,10 @@ class AccessLog:
             model = "other"
         self._requests.labels(key, model, method, status, result).inc()
         self._seconds.labels(method, result).observe(seconds)
+        if ends:
+            self._key_ends.labels(key).set(ends.timestamp())
+        else:
+            self._key_ends.remove(key)  # if it is there
 
     def listen(self, opened: socket.socket) -> None:
         """Count what arrives, for ever."""

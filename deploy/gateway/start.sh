@@ -45,7 +45,13 @@ limit_req zone=keys burst=$KEY_RATE nodelay;" >"$1/rate.conf"
   for address in $exporter; do
     echo "access_log syslog:server=$address:1514,nohostname,tag=gateway json;"
   done >"$1/syslog.conf"
-  if [ -e "$secrets/keys.conf" ]; then cp "$secrets/keys.conf" "$1"; else : >"$1/keys.conf"; fi
+  : >"$1/keys.conf"
+  if [ -e "$secrets/keys.conf" ]; then
+    # But those that have ended. Times are written so that the earlier one is the smaller text.
+    awk -v now="$(date -u +%Y-%m-%dT%H:%M:%SZ)" 'NF < 2 || $(NF - 1) != "ends" || $NF > now' \
+      "$secrets/keys.conf" >"$1/keys.conf"
+  fi
+  awk 'NF > 2 && $(NF - 1) == "ends" { print $1, $NF ";" }' "$1/keys.conf" >"$1/key-ends.conf"
   from=$secrets
   [ -e "$secrets/server.pem" ] || { self_signed; from=$run; }
   cp "$from/server.pem" "$from/server.key" "$1"

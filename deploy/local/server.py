@@ -158,7 +158,9 @@ async def _open_ports(
         grpc_server.channel_arguments(flags.grpc_channel_arguments),
         health=flags.enable_grpc_healthcheck_service,
     )
-    addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
+    host = flags.host.strip("[]")  # an IPv6 address is given with or without
+    where = f"[{host}]" if ":" in host else host
+    addresses = [f"{where}:{flags.port}"] if flags.port else []
     if flags.grpc_socket_path:
         addresses.append(f"unix:{flags.grpc_socket_path}")
     try:
@@ -168,10 +170,10 @@ async def _open_ports(
             else:
                 rpc.add_insecure_port(address)
     except RuntimeError:
-        _log.error("Cannot listen for gRPC on %s:%d: is the port taken?", flags.host, flags.port)
+        _log.error("Cannot listen for gRPC on %s:%d: is the port taken?", where, flags.port)
         raise invalid("Failed to BuildAndStart gRPC server") from None
     rpc.start()
-    _log.info("Running gRPC ModelServer at %s:%d ...", flags.host, flags.port)
+    _log.info("Running gRPC ModelServer at %s:%d ...", where, flags.port)
     face = RestServer(
         handlers,
         threads=flags.rest_api_num_threads,
@@ -182,7 +184,7 @@ async def _open_ports(
     runner = face.runner(flags.drain_seconds)
     await runner.setup()
     if flags.rest_api_port:
-        await _open_rest(runner, flags)
+        await _open_rest(runner, flags, host, where)
     try:
         yield
     finally:
@@ -190,7 +192,7 @@ async def _open_ports(
         await asyncio.gather(asyncio.to_thread(stopped.wait), runner.cleanup())
 
 
-async def _open_rest(runner: web.ServerRunner, flags: Flags) -> None:
+async def _open_rest(runner: web.ServerRunner, flags: Flags, host: str, where: str) -> None:
     """Open the REST port; a failure is logged and leaves gRPC alone, as in the real server."""
     if flags.rest_api_port == flags.port:
         _log.error(
@@ -198,10 +200,12 @@ async def _open_rest(runner: web.ServerRunner, flags: Flags) -> None:
             " for HTTP/REST API. Skipped exporting HTTP/REST API."
         )
         return
-    where = f"{flags.host}:{flags.rest_api_port}"
     try:
-        await web.TCPSite(runner, flags.host, flags.rest_api_port).start()
+        # `::` is every address of both kinds to gRPC; asyncio calls that None.
+        await web.TCPSite(runner, None if host == "::" else host, flags.rest_api_port).start()
     except OSError as error:
-        _log.error("Failed to start HTTP Server at %s: %s", where, error.strerror)
+        _log.error(
+            "Failed to start HTTP Server at %s:%d: %s", where, flags.rest_api_port, error.strerror
+        )
     else:
-        _log.info("Exporting HTTP/REST API at:%s ...", where)
+        _log.info("Exporting HTTP/REST API at:%s:%d ...", where, flags.rest_api_port)

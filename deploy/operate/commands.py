@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import docker
 
     from deploy.operate.access.certificates import Certificate
+    from deploy.operate.access.keys import Key
 
 _EXAMPLES = """examples:
   python -m deploy up --scale 3 --monitoring
@@ -32,6 +33,7 @@ _EXAMPLES = """examples:
   python -m deploy certificates --host digits.example.org --host 10.0.0.7
   python -m deploy status && python -m deploy down"""
 _SOON = timedelta(days=30)  # to a certificate's end
+_MOST_DAYS = 3650  # of a key
 NOTHING_RUNS = 3  # exit status of `status`
 
 
@@ -112,10 +114,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, run, summary in (
         ("create", _create_key, "make a key and print it"),
+        ("rotate", _rotate_key, "make the next key and print it; the old one goes on for a while"),
         ("revoke", _revoke_key, "end a key"),
     ):
         sub = command(keys, name, run, summary)
         sub.add_argument("name", metavar="NAME", help="who holds it, as logs and metrics say")
+        if name != "revoke":
+            unless = "as long as the last one was" if name == "rotate" else "until it is revoked"
+            sub.add_argument("--days", type=_days, metavar="N", help=f"good for ({unless})")
+        if name == "rotate":
+            sub.add_argument(
+                "--overlap",
+                type=_days,
+                metavar="N",
+                help="days that the old one goes on (7)",
+            )
     command(keys, "list", _list_keys, "whose keys there are")
     made = command(
         commands, "certificates", _certificates, "make or renew the gateway's certificate"
@@ -137,6 +150,12 @@ def _parser() -> argparse.ArgumentParser:
 def _count(text: str) -> int:
     if not (text.isdecimal() and 0 < int(text) < 10**6):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
+
+
+def _days(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) <= _MOST_DAYS):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected whole days, 1 to {_MOST_DAYS:,}")
     return int(text)
 
 
@@ -284,14 +303,29 @@ def _status(options: argparse.Namespace) -> int:
 def _create_key(options: argparse.Namespace) -> int:
     from deploy.operate.access import keys
 
-    made = keys.create(options.name)
+    _say_key(keys.create(options.name, options.days))
+    return 0
+
+
+def _rotate_key(options: argparse.Namespace) -> int:
+    from deploy.operate.access import keys
+
+    overlap = options.overlap or keys.OVERLAP
+    _say_key(keys.rotate(options.name, options.days, overlap))
+    _say(f"the old key goes on for {overlap} days at most; `keys list` says until when")
+    return 0
+
+
+def _say_key(made: Key) -> None:
     print(made.key, flush=True)
     # Only a person at a terminal is shown it twice: elsewhere standard error becomes a log.
     shown = made.key if sys.stderr.isatty() else "KEY"
     port = os.environ.get("GATEWAY_PORT") or 8443
-    _say(f"{made.name} can call now, as the header x-api-key or DIGITS_API_KEY says, or draw on")
-    _say(f"https://localhost:{port}/#key={shown}")
-    return 0
+    until = f" until {made.ends:%Y-%m-%d %H:%M} UTC" if made.ends else ""
+    _say(
+        f"{made.name} can call now{until}, as the header x-api-key or DIGITS_API_KEY says, or draw"
+    )
+    _say(f"on https://localhost:{port}/#key={shown}")
 
 
 def _revoke_key(options: argparse.Namespace) -> int:
@@ -308,7 +342,12 @@ def _list_keys(_: argparse.Namespace) -> int:
     found = keys.read()
     width = max((len(key.name) for key in found), default=0)
     for key in found:
-        print(f"{key.name:<{width}}  {key.created}  …{key.key[-4:]}")
+        ends = (
+            f"  {'ended' if key.ended else 'until'} {key.ends:%Y-%m-%d %H:%M} UTC"
+            if key.ends
+            else ""
+        )
+        print(f"{key.name:<{width}}  {key.created}  …{key.key[-4:]}{ends}")
     return 0
 
 

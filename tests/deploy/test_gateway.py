@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -109,6 +110,43 @@ def test_without_a_key_that_is_known_nothing_passes(gateway: Gateway, wrong: str
     code, metadata = gateway.call(PREDICT, key=wrong)
     assert code == "UNAUTHENTICATED"
     assert "retry-after" not in metadata
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize(
+    ("wrong", "says"), [("", "An API key is needed"), ("dk_0", "This API key is not known here")]
+)
+def test_a_key_that_is_not_known_is_told_from_none(gateway: Gateway, wrong: str, says: str) -> None:
+    answer = gateway.ask("POST", PREDICT_OVER_REST, b"{}", key=wrong)
+    assert json.loads(answer.body)["error"].startswith(says)
+    metadata = [("x-api-key", wrong)] if wrong else []
+    with gateway.channel() as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(PREDICT)(b"", timeout=DEADLINE, metadata=metadata)
+    assert caught.value.details().startswith(says)
+
+
+def test_a_key_ends_by_itself_and_its_successor_goes_on(gateway: Gateway) -> None:
+    def status(key: str) -> int:
+        return gateway.ask("GET", "/v1/models/mnist", key=key).status
+
+    with secrets_in(gateway.folder):
+        first = keys.create("erin", days=1)
+        second = keys.rotate("erin")
+        assert first.ends is not None
+        until(lambda: status(first.key) == status(second.key) == 200)
+        assert f'"key":"erin","key_ends":"{first.ends:%Y-%m-%dT%H:%M:%SZ}"' in _told(
+            gateway, "erin"
+        )
+        path = gateway.secrets / "keys.conf"
+        soon = datetime.now(UTC) + timedelta(seconds=2)
+        text = path.read_text()
+        assert text.count("ends") == 2
+        moved = text.replace(ends, f"{soon:%Y-%m-%dT%H:%M:%SZ}", 1)
+        secret_files.replace(path, moved.encode())
+        until(lambda: status(first.key) == 401)
+        assert datetime.now(UTC) >= soon.replace(microsecond=0)
+        assert status(second.key) == 200
+        keys.revoke("erin")
 
 
 @pytest.mark.usefixtures("unasked")

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 
-from deploy.operate.access.secret_files import gateway, locked, replace
+from deploy.operate.access import secret_files
+from deploy.operate.access.secret_files import gateway, locked
 from deploy.operate.errors import InputError, Refused
 
-_LINE = re.compile(r'"(?P<key>[^"]+)" (?P<name>\S+); # created (?P<created>\d{4}-\d\d-\d\d)')
+OVERLAP = 7  # days that a key goes on after its successor was made
+_TIME = "%Y-%m-%dT%H:%M:%SZ"  # in this form the gateway's start.sh compares it
+_LINE = re.compile(
+    r'"(?P<key>[^"]+)" (?P<name>\S+); # created (?P<created>\d{4}-\d\d-\d\d)'
+    r"(?:, ends (?P<ends>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?"
+)
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
 _WITHOUT_KEY = "local"  # as the gateway calls callers on this machine
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key, the name of who holds it, and the day it was made (UTC)."""
+    """A key, the name of who holds it, the day it was made and when it ends, if it does (UTC)."""
 
     key: str
     name: str
     created: date
+    ends: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the gateway refuses it."""
+        return self.ends is not None and self.ends <= datetime.now(UTC)
 
 
 def read() -> list[Key]:
-    """All keys, in the order they were made.
+    """All keys, in the order they were made; those that have ended, too.
 
     Raises:
         Refused: the file holds a line that `create` does not write.
@@ -35,12 +47,19 @@ def read() -> list[Key]:
     for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
         if not (found := _LINE.fullmatch(line)):
             raise Refused(f"{path}:{number} is no line of `python -m deploy keys`")
-        keys.append(Key(found["key"], found["name"], date.fromisoformat(found["created"])))
+        ends = (
+            datetime.strptime(found["ends"], _TIME).replace(tzinfo=UTC) if found["ends"] else None
+        )
+        keys.append(Key(found["key"], found["name"], date.fromisoformat(found["created"]), ends))
     return keys
 
 
-def create(name: str) -> Key:
+def create(name: str, days: int | None = None) -> Key:
     """Make a key; the gateway knows it within a second or two.
+
+    Args:
+        name: who holds it.
+        days: that it is good for; None: until it is revoked.
 
     Raises:
         InputError: a name that nginx or a log could not hold.
@@ -52,16 +71,48 @@ def create(name: str) -> Key:
         )
     with locked():
         keys = read()
-        if any(key.name == name for key in keys):
-            raise Refused(f"{name} has a key; `python -m deploy keys revoke {name}` ends it")
-        # An nginx map ignores case, so a key has none.
-        made = Key(f"dk_{secrets.token_hex(16)}", name, datetime.now(UTC).date())
-        _write([*keys, made])
+        if any(key.name == name and not key.ended for key in keys):
+            raise Refused(
+                f"{name} has a key; `python -m deploy keys rotate {name}` makes the next one, "
+                f"`python -m deploy keys revoke {name}` ends it"
+            )
+        made = _new(name, days)
+        _write([*(key for key in keys if key.name != name), made])
+    return made
+
+
+def rotate(name: str, days: int | None = None, overlap: int = OVERLAP) -> Key:
+    """Make a name's next key; those it has end `overlap` days from now, if not before.
+
+    Args:
+        name: who holds it.
+        days: that the new one is good for; None: as many as the last one was, or until it is
+            revoked.
+        overlap: days.
+
+    Raises:
+        Refused: no key has this name, or it has ended.
+    """
+    with locked():
+        keys = read()
+        live = [key for key in keys if key.name == name and not key.ended]
+        if not live:
+            raise Refused(
+                f"{name} has no key that works; `python -m deploy keys create {name}` makes one"
+            )
+        last = live[-1]
+        if days is None and last.ends:
+            days = max(1, (last.ends.date() - last.created).days)
+        made, until = _new(name, days), _in(overlap)
+        ending = [
+            replace(key, ends=min(key.ends or until, until)) if key in live else key for key in keys
+        ]
+        _write([*ending, made])
     return made
 
 
 def revoke(name: str) -> None:
-    """End a key; the gateway refuses it within a second or two.
+    """End all keys of a name; the gateway refuses them within a second or two.
 
     Raises:
         Refused: no key has this name.
@@ -73,6 +124,20 @@ def revoke(name: str) -> None:
         _write([key for key in keys if key.name != name])
 
 
+def _new(name: str, days: int | None) -> Key:
+    # An nginx map ignores case, so a key has none.
+    key = f"dk_{secrets.token_hex(16)}"
+    return Key(key, name, datetime.now(UTC).date(), None if days is None else _in(days))
+
+
+def _in(days: int) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+
+
 def _write(keys: list[Key]) -> None:
-    lines = [f'"{key.key}" {key.name}; # created {key.created}\n' for key in keys]
-    replace(gateway() / "keys.conf", "".join(lines).encode())
+    secret_files.replace(gateway() / "keys.conf", "".join(map(_line, keys)).encode())
+
+
+def _line(key: Key) -> str:
+    ends = f", ends {key.ends:{_TIME}}" if key.ends else ""
+    return f'"{key.key}" {key.name}; # created {key.created}{ends}\n'

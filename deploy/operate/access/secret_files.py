@@ -1,7 +1,7 @@
 """Where the keys and certificates lie, and how a file there is replaced.
 
-The folder is closed to other users of this machine. `gateway/` in it is mounted in the gateway's
-container, whose user is another one: files there are readable to all who can reach them.
+The folder is closed to other users of this machine. `gateway/` and `alerting/` in it are mounted in
+containers, whose users are others: files there are readable to all who can reach them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ def gateway() -> Path:
     return folder() / "gateway"
 
 
+def alerting() -> Path:
+    """The part of it that Alertmanager sees."""
+    return folder() / "alerting"
+
+
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
     """Make the folders if there are none, and be their only writer.
@@ -34,10 +39,13 @@ def locked() -> Iterator[None]:
     Raises:
         Refused: the folder is another user's.
     """
-    gateway().mkdir(parents=True, exist_ok=True)
+    mounted = gateway(), alerting()
+    for part in mounted:
+        part.mkdir(parents=True, exist_ok=True)
     try:
         folder().chmod(0o700)
-        gateway().chmod(0o755)
+        for part in mounted:
+            part.chmod(0o755)
     except PermissionError:
         raise Refused(
             f"{folder()} is not yours (Docker makes it as root where it finds none); run "

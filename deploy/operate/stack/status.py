@@ -29,6 +29,7 @@ _SCHEMES = (
     ("8501/tcp", ("http",)),
     ("9090/tcp", ("http",)),  # Prometheus
     ("3000/tcp", ("http",)),  # Grafana
+    ("9093/tcp", ("http",)),  # Alertmanager
 )
 _TIMEOUT = 2  # seconds for one replica's answer
 _CONFIG = "/config/models.config"  # as the server sees it
@@ -67,7 +68,7 @@ class Status:
     Attributes:
         rows: the containers, by name.
         urls: where callers on this machine find gateway, Prometheus and Grafana.
-        keys: how many API keys there are, or why they cannot be read.
+        keys: how many API keys work, or why they cannot be read.
         certificate: the gateway's, or why it cannot be read; None: it makes its own at each start.
     """
 
@@ -93,7 +94,12 @@ def gather(engine: docker.DockerClient, project: str) -> Status:
     rows = [
         _replica(engine, one, plain) if one.service == "serving" else Row(one, {}) for one in found
     ]
-    return Status(rows, urls, _or_why_not(lambda: len(keys.read())), _or_why_not(certificates.read))
+    return Status(
+        rows,
+        urls,
+        _or_why_not(lambda: sum(not key.ended for key in keys.read())),
+        _or_why_not(certificates.read),
+    )
 
 
 def as_json(status: Status) -> str:

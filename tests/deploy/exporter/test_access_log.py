@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ GRPC = "/tensorflow.serving."
 LINE = {
     "time": "2026-11-23T04:00:00+00:00",
     "key": "alice",
+    "key_ends": "",
     "client": "192.0.2.7",
     "method": "POST",
     "path": PREDICT,
@@ -179,6 +181,7 @@ BAD = [
     line(grpc_status="17"),
     line(grpc_status="?"),
     line(path=None),
+    line(key_ends="soon"),
     line(seconds="-"),
     line(seconds=-1),
     line(seconds=float("nan")),
@@ -193,6 +196,17 @@ def test_bad_lines_are_counted_and_harm_nothing(counts: Counts) -> None:
     assert counts.requests == {}
     counts.log.count(line())
     assert len(counts.requests) == 1
+
+
+def test_the_end_of_a_key_is_told_until_its_successor_is_used(counts: Counts) -> None:
+    name, ends = "digits_key_expiry_timestamp_seconds", datetime(2026, 12, 23, 10, tzinfo=UTC)
+    counts.log.count(line(key="bob"))
+    assert counts(name) == {}
+    counts.log.count(line(key_ends=f"{ends:%Y-%m-%dT%H:%M:%SZ}"))
+    counts.log.count(line(key="", status=401, upstream_status=""))
+    assert counts(name) == {("alice",): ends.timestamp()}
+    counts.log.count(line())
+    assert counts(name) == {}
 
 
 @given(

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,46 @@ def test_a_config_file_that_is_polled(
     mount(folders[0])
     until(lambda: server.states("again") == {3: "END"}, "the end of the second model")
     assert server.states("line") == {3: "AVAILABLE"}
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("localhost", ["127.0.0.1"]),
+        ("0.0.0.0", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+        ("[::1]", ["::1"]),
+        ("::", ["::1", "127.0.0.1"]),
+        ("[::]", ["::1", "127.0.0.1"]),
+    ],
+)
+def test_every_form_of_an_address_opens_both_ports(
+    host: str, reached: list[str], models: Path, start_server: Any
+) -> None:
+    if ":" in host and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    server = start_server(model_name="line", model_base_path=models / "line", host=host)
+    for address in reached:
+        for port in (server.port, server.rest_port):
+            _until_open(address, port, server)
+
+
+def _until_open(address: str, port: int, server: Any) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            socket.create_connection((address, port), 5).close()
+        except OSError:
+            assert time.monotonic() < deadline, server.log.read_text()
+            time.sleep(0.1)
+        else:
+            return

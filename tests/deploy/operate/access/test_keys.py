@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,11 @@ def test_only_the_owner_reaches_the_file_which_the_container_then_reads(
 ) -> None:
     _create("alice", capsys)
     modes = {
-        path.name: path.stat().st_mode & 0o777
-        for path in (secrets, secrets / "gateway", secrets / "gateway" / "keys.conf")
+        str(path.relative_to(secrets)): path.stat().st_mode & 0o777
+        for path in (secrets, *secrets.rglob("*"))
     }
-    assert modes == {"secrets": 0o700, "gateway": 0o755, "keys.conf": 0o644}
-    assert [path.name for path in (secrets / "gateway").iterdir()] == ["keys.conf"]
+    mounted = {"alerting": 0o755, "gateway": 0o755}
+    assert modes == {".": 0o700, **mounted, "gateway/keys.conf": 0o644}
 
 
 def test_a_list_shows_no_key(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +114,10 @@ def test_a_second_key_of_one_name_and_an_unknown_name_are_refused(
 ) -> None:
     _create("alice", capsys)
     before = (secrets / "gateway" / "keys.conf").read_text()
-    assert "alice has a key" in _refused(capsys, 1, "create", "alice")
+    assert "alice has a key; `python -m deploy keys rotate alice`" in _refused(
+        capsys, 1, "create", "alice"
+    )
+    assert "bob has no key that works" in _refused(capsys, 1, "rotate", "bob")
     assert "no key is named 'bob'" in _refused(capsys, 1, "revoke", "bob")
     assert (secrets / "gateway" / "keys.conf").read_text() == before
 
@@ -124,7 +128,7 @@ def test_a_file_that_somebody_edited_is_left_alone(
     _create("alice", capsys)
     path = secrets / "gateway" / "keys.conf"
     path.write_text(edited := path.read_text() + "default somebody;\n")
-    for arguments in (["list"], ["create", "bob"], ["revoke", "alice"]):
+    for arguments in (["list"], ["create", "bob"], ["rotate", "alice"], ["revoke", "alice"]):
         assert f"{path}:2" in _refused(capsys, 1, *arguments)
     assert path.read_text() == edited
 
@@ -143,7 +147,11 @@ def test_git_keeps_the_folders_and_nothing_in_them() -> None:
         assert subprocess.run(check, cwd=ROOT, check=False).returncode == 0, path
     listed = ["git", "ls-files", "deploy/secrets"]
     kept = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert kept.split() == ["deploy/secrets/.gitignore", "deploy/secrets/gateway/.gitignore"]
+    assert kept.split() == [
+        "deploy/secrets/.gitignore",
+        "deploy/secrets/alerting/.gitignore",
+        "deploy/secrets/gateway/.gitignore",
+    ]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(
@@ -166,3 +174,71 @@ def test_writers_at_the_same_time_lose_no_key(secrets: Path) -> None:
     text = (secrets / "gateway" / "keys.conf").read_text()
     assert set(re.findall('"(.+)"', text)) == made
     assert sorted(re.findall('" (.+);', text)) == names
+
+
+def _days_left(secrets: Path, key: str) -> float | None:
+    """Until the key ends, as the file says it to the gateway."""
+    (line,) = (
+        line
+        for line in (secrets / "gateway" / "keys.conf").read_text().splitlines()
+        if line.startswith(f'"{key}"')
+    )
+    if not (found := re.fullmatch(r".* # created [0-9-]+, ends (\S+Z)", line)):
+        assert "ends" not in line
+        return None
+    return (datetime.fromisoformat(found[1]) - datetime.now(UTC)) / timedelta(days=1)
+
+
+def test_a_key_with_an_end_says_when(secrets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "alice", "--days", "30"]) == 0
+    captured = capsys.readouterr()
+    assert _days_left(secrets, captured.out.strip()) == pytest.approx(30, abs=0.01)
+    day = f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%d}"
+    assert f"alice can call now until {day}" in captured.err
+    assert main(["keys", "list"]) == 0
+    assert f"  until {day} " in capsys.readouterr().out
+
+
+def test_a_rotated_key_goes_on_for_a_while_beside_the_new_one(
+    secrets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = _create("alice", capsys)
+    assert main(["keys", "rotate", "alice"]) == 0
+    captured = capsys.readouterr()
+    second = captured.out.strip()
+    assert "the old key goes on for 7 days" in captured.err
+    assert _days_left(secrets, first) == pytest.approx(7, abs=0.01)
+    assert _days_left(secrets, second) is None
+    # Again: no key is given more time than it had.
+    assert main(["keys", "rotate", "alice", "--overlap", "30", "--days", "90"]) == 0
+    third = capsys.readouterr().out.strip()
+    assert _days_left(secrets, first) == pytest.approx(7, abs=0.01)
+    assert _days_left(secrets, second) == pytest.approx(30, abs=0.01)
+    assert _days_left(secrets, third) == pytest.approx(90, abs=0.01)
+    # And the next is good for as long as this one was.
+    assert main(["keys", "rotate", "alice"]) == 0
+    assert _days_left(secrets, capsys.readouterr().out.strip()) == pytest.approx(90, abs=0.01)
+    assert main(["keys", "revoke", "alice"]) == 0
+    assert (secrets / "gateway" / "keys.conf").read_text() == ""
+
+
+def test_a_name_whose_key_has_ended_is_free(
+    secrets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = _create("alice", capsys)
+    path = secrets / "gateway" / "keys.conf"
+    path.write_text(path.read_text().replace("\n", ", ends 2026-01-31T12:00:00Z\n"))
+    assert main(["keys", "list"]) == 0
+    assert capsys.readouterr().out.endswith("  ended 2026-01-31 12:00 UTC\n")
+    assert "no key that works" in _refused(capsys, 1, "rotate", "alice")
+    assert _create("alice", capsys) not in {"", old}
+    assert old not in path.read_text()
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "3651", "1.5", "x", ""])
+def test_days_are_whole_and_not_too_many(days: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["create", "alice"], ["rotate", "alice"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(["keys", *arguments, f"--days={days}"])
+        assert stopped.value.code == 2
+        assert "expected whole days, 1 to 3,650" in capsys.readouterr().err
