@@ -24,7 +24,8 @@ HOUSES = {
         "__main__",
     ),
     "deploy": (
-        "environment model_config",
+        "environment server_messages",
+        "model_config",
         "served",
         "local exporter",
         "operate",

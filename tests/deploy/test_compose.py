@@ -93,7 +93,7 @@ def test_the_cpu_override_asks_for_no_gpu_and_no_batches() -> None:
     serving = _config(*CPU)["services"]["serving"]
     assert serving["image"] == "tensorflow/serving:2.21.0"
     assert "deploy" not in serving
-    assert serving["entrypoint"] is None  # the image's own
+    assert serving["entrypoint"] == ["/serving/start.sh"]
     assert serving["command"] == _config(*GPU)["services"]["serving"]["command"]
 
 
@@ -278,7 +278,16 @@ def test_a_container_can_change_nothing_and_become_nobody(up: Stack, service: st
     status = up.inside(service, "cat /proc/self/status").stdout
     assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
     assert set(re.findall(r"^Cap\w+:\s+(\w+)$", status, re.MULTILINE)) == {"0" * 16}
-    for folder in ("/", "/usr", "/etc", "/config", "/models", "/gateway", "/etc/gateway"):
+    for folder in (
+        "/",
+        "/usr",
+        "/etc",
+        "/config",
+        "/models",
+        "/serving",
+        "/gateway",
+        "/etc/gateway",
+    ):
         assert up.inside(service, f"touch {folder}/x").returncode != 0
     assert int(up.told(f"{service}-1", ".HostConfig.Memory")) > 0
     assert int(up.told(f"{service}-1", ".HostConfig.PidsLimit")) > 0

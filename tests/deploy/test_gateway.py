@@ -114,7 +114,8 @@ def test_without_a_key_that_is_known_nothing_passes(gateway: Gateway, wrong: str
 
 @pytest.mark.usefixtures("unasked")
 @pytest.mark.parametrize(
-    ("wrong", "says"), [("", "An API key is needed"), ("dk_0", "The key in x-api-key is not known here")]
+    ("wrong", "says"),
+    [("", "An API key is needed"), ("dk_0", "The key in x-api-key is not known here")],
 )
 def test_a_key_that_is_not_known_is_told_from_none(gateway: Gateway, wrong: str, says: str) -> None:
     answer = gateway.ask("POST", PREDICT_OVER_REST, b"{}", key=wrong)

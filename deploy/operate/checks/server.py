@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from deploy.local import text_files
 from deploy.local.batching import limits
 from deploy.local.errors import ServingError
-from deploy.operate.checks.messages import ModelServerConfig
+from deploy.server_messages import ModelServerConfig
 
 MODELS, BATCHING, MONITORING = "models.config", "batching.config", "monitoring.config"
 _MESSAGES = {

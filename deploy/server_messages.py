@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory, text_format
 
 _DECLARED = """
-name: "deploy/operate/checks/messages.proto" package: "checks" syntax: "proto3"
+name: "deploy/server_messages.proto" package: "checks" syntax: "proto3"
 dependency: "google/protobuf/any.proto"
 message_type { name: "Collector"
   field { name: "type" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
