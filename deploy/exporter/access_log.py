@@ -38,6 +38,8 @@ _RESOURCE_EXHAUSTED, _TOO_MANY = 8, 429
 _GAVE_UP = 499  # nginx's own: the caller hung up before there was an answer
 _PROMISED = 0.25  # seconds, as in monitoring/recording.yml
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_CONFIDENCES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+_CLASSES = 32  # as in gateway/answers.js
 _LONGEST = 1 << 16  # bytes of a datagram
 _BUFFER = 1 << 20  # bytes that may wait while a scrape is answered
 
@@ -65,6 +67,18 @@ class AccessLog:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._answers = Counter(
+            "digits_answers",
+            "Of the answers that the gateway looks at, one in ten: rows of each class.",
+            ["digit"],
+            registry=registry,
+        )
+        self._confidence = Histogram(
+            "digits_answer_confidence",
+            "Of the same: the probability of the most probable class.",
+            buckets=_CONFIDENCES,
+            registry=registry,
+        )
         self._key_ends = Gauge(
             "digits_key_expiry_timestamp_seconds",
             "When the key ends that a name called with last; none for one without an end.",
@@ -85,6 +99,7 @@ class AccessLog:
                 raise ValueError(seconds)
             status, result = _outcome(line, seconds)
             ends = datetime.fromisoformat(said) if (said := line.get("key_ends")) else None
+            answers = _answers(line.get("answers", ""))
         except (KeyError, RecursionError, TypeError, ValueError):
             self._bad_lines.inc()
             return
@@ -92,6 +107,9 @@ class AccessLog:
             model = "other"
         self._requests.labels(key, model, method, status, result).inc()
         self._seconds.labels(method, result).observe(seconds)
+        for digit, confidence in answers:
+            self._answers.labels(digit).inc()
+            self._confidence.observe(confidence)
         if ends:
             self._key_ends.labels(key).set(ends.timestamp())
         else:
@@ -120,6 +138,15 @@ def _method(line: dict[str, Any]) -> str:
     # The page's files and /healthz need neither a key nor a server.
     is_file = line["method"] in ("GET", "HEAD") and not line["upstream"] and line["status"] < 400
     return "page" if is_file else "other"
+
+
+def _answers(text: str) -> list[tuple[int, float]]:
+    """Class and probability of each row, from `7:0.98 3:0.55`."""
+    rows = [row.split(":") for row in text.split()]
+    found = [(int(digit), float(confidence)) for digit, confidence in rows]
+    if not all(0 <= digit < _CLASSES and 0 <= confidence <= 1 for digit, confidence in found):
+        raise ValueError(text)
+    return found
 
 
 def _outcome(line: dict[str, Any], seconds: float) -> tuple[str, str]:

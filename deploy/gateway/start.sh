@@ -5,6 +5,7 @@ set -eu
 secrets=/etc/gateway
 run=/run/gateway
 configuration=$(dirname "$0")/nginx.conf
+javascript=/usr/lib/nginx/modules/ngx_http_js_module.so # in the official image
 replicas=''
 told=''
 
@@ -34,6 +35,19 @@ resolve() {
   exporter=$(addresses exporter)
 }
 
+answers() { # how answers are looked at, into the folder $1; not at all by an nginx without JavaScript
+  if [ -e "$javascript" ]; then
+    echo "load_module $javascript;" >"$1/modules.conf"
+    echo "js_import answers from $(dirname "$configuration")/answers.js; js_var \$answers;" \
+      >"$1/answers.conf"
+    echo "js_body_filter answers.look buffer_type=buffer;" >"$1/look.conf"
+  else
+    : >"$1/modules.conf"
+    echo "map '' \$answers { default ''; }" >"$1/answers.conf"
+    : >"$1/look.conf"
+  fi
+}
+
 render() ( # everything that nginx.conf includes, into the folder $1
   set -e
   rm -rf "$1"
@@ -46,6 +60,7 @@ limit_req zone=keys burst=$KEY_RATE nodelay;" >"$1/rate.conf"
     echo "access_log syslog:server=$address:1514,nohostname,tag=gateway json;"
   done >"$1/syslog.conf"
   : >"$1/keys.conf"
+  answers "$1"
   if [ -e "$secrets/keys.conf" ]; then
     # But those that have ended. Times are written so that the earlier one is the smaller text.
     awk -v now="$(date -u +%Y-%m-%dT%H:%M:%SZ)" 'NF < 2 || $(NF - 1) != "ends" || $NF > now' \

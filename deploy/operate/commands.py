@@ -33,6 +33,7 @@ _EXAMPLES = """examples:
   python -m deploy certificates --host digits.example.org --host 10.0.0.7
   python -m deploy status && python -m deploy down"""
 _SOON = timedelta(days=30)  # to a certificate's end
+_DEVICES = {"cpu": "CPU", "gpu": "GPU", "cdi": "GPU, by CDI"}
 _MOST_DAYS = 3650  # of a key
 NOTHING_RUNS = 3  # exit status of `status`
 
@@ -167,7 +168,7 @@ def _up(options: argparse.Namespace) -> int:
 
     with engine.connect() as client:
         decided = _decided(client, options)
-        device = decided["SERVING_DEVICE"].upper()
+        device = _DEVICES.get(decided["SERVING_DEVICE"], decided["SERVING_DEVICE"])
         _say(f"engine  Docker {client.version()['Version']}, serving on the {device}")
         if (certificate := certificates.read()) is None:
             _say_certificate(certificates.make())
@@ -205,15 +206,15 @@ def _decided(client: docker.DockerClient, options: argparse.Namespace) -> dict[s
     """The settings of this machine: as it is told now, else as last time, else as it looks."""
     from deploy.operate.stack import containers, engine, served
 
-    if options.gpu and not engine.has_gpu(client):
+    found = engine.gpu(client)
+    if options.gpu and not found:
         raise Refused(
-            "the engine has no NVIDIA runtime; install the NVIDIA Container Toolkit and run "
-            "`sudo nvidia-ctk runtime configure`, or leave --gpu out"
+            "the engine has no NVIDIA runtime, and no NVIDIA GPU by CDI; install the NVIDIA "
+            "Container Toolkit and run `sudo nvidia-ctk runtime configure`, or leave --gpu out"
         )
     decided = {name: os.environ[name] for name in settings.names() if os.environ.get(name)}
     if options.gpu is not None or "SERVING_DEVICE" not in decided:
-        gpu = engine.has_gpu(client) if options.gpu is None else options.gpu
-        decided["SERVING_DEVICE"] = "gpu" if gpu else "cpu"
+        decided["SERVING_DEVICE"] = (found if options.gpu is not False else None) or "cpu"
     project = engine.Compose().config["name"]
     there = Counter(one.service for one in containers.of_project(client, project))
     if options.scale or "SERVING_REPLICAS" not in decided:
@@ -223,6 +224,9 @@ def _decided(client: docker.DockerClient, options: argparse.Namespace) -> dict[s
         profiles.add("monitoring")
     elif options.monitoring is False:
         profiles.discard("monitoring")
+    # What watches GPUs asks for them as NVIDIA's runtime gives them.
+    watched = decided["SERVING_DEVICE"] == "gpu" and "monitoring" in profiles
+    (profiles.add if watched else profiles.discard)("gpu-monitoring")
     decided["COMPOSE_PROFILES"] = ",".join(sorted(profiles))
     decided["SERVER_CONFIG"] = f"./{served.COPY.relative_to(FOLDER)}"
     return decided

@@ -197,7 +197,10 @@ def running(
             **(changes or {}),
         },
     )
-    _replace(folder / "gateway" / "routes.conf", {"/usr/share/page": str(ROOT / "deploy" / "page")})
+    _replace(
+        folder / "gateway" / "routes.conf",
+        {"/usr/share/page": str(ROOT / "deploy" / "page"), "/run/gateway": str(folder / "run")},
+    )
     environment = {
         **os.environ,
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",

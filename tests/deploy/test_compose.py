@@ -89,6 +89,17 @@ def test_a_machine_that_is_set_to_the_cpu_is_what_the_override_says(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("engine")
+def test_a_gpu_by_cdi_is_served_as_one_by_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = _config(*GPU)["services"]["serving"]
+    monkeypatch.setenv("SERVING_DEVICE", "cdi")
+    cdi = _config(*GPU)["services"]["serving"]
+    (device,) = cdi.pop("deploy")["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["device_ids"]) == ("cdi", ["nvidia.com/gpu=all"])
+    gpu.pop("deploy")
+    assert cdi == gpu
+
+
+@pytest.mark.usefixtures("engine")
 def test_the_cpu_override_asks_for_no_gpu_and_no_batches() -> None:
     serving = _config(*CPU)["services"]["serving"]
     assert serving["image"] == "tensorflow/serving:2.21.0"

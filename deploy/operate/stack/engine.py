@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -58,9 +59,21 @@ def _connect() -> docker.DockerClient:
         ) from error
 
 
-def has_gpu(engine: docker.DockerClient) -> bool:
-    """Whether the engine can hand a GPU to a container."""
-    return "nvidia" in engine.info()["Runtimes"]
+def gpu(engine: docker.DockerClient) -> str | None:
+    """How the engine hands a GPU to a container: `gpu`, by NVIDIA's runtime, `cdi`, or not at all.
+
+    By CDI alone, Docker 28.2 and later list the devices; 25 and later only the folders in which
+    their specifications lie, on the engine's machine.
+    """
+    info = engine.info()
+    if "nvidia" in info["Runtimes"]:
+        return "gpu"
+    devices = info.get("DiscoveredDevices") or ()
+    specifications = (
+        path for folder in info.get("CDISpecDirs") or () for path in Path(folder).glob("*nvidia*")
+    )
+    by_cdi = any(one["ID"].startswith("nvidia.com/gpu=") for one in devices)
+    return "cdi" if by_cdi or any(specifications) else None
 
 
 class Compose:

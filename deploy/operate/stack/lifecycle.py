@@ -28,7 +28,9 @@ _IMAGES = {
     "serving": "TFS_IMAGE",
     "gateway": "NGINX_IMAGE",
     "prometheus": "PROMETHEUS_IMAGE",
+    "alertmanager": "ALERTMANAGER_IMAGE",
     "grafana": "GRAFANA_IMAGE",
+    "gpu-exporter": "DCGM_IMAGE",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socketserver
@@ -106,6 +107,35 @@ def test_with_the_nvidia_runtime_it_is_the_gpu_unless_told_otherwise(
     # As far as it gets: there is no model.
     assert f"{tmp_path / 'models' / 'mnist'} holds no version" in said.splitlines()[-1]
     assert "python -m export" in said.splitlines()[-1]
+
+
+@needs_docker
+@pytest.mark.parametrize(
+    ("info", "flags", "device"),
+    [
+        ({"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]}, [], "GPU, by CDI"),
+        ({"CDISpecDirs": ["{folder}", "/nowhere"]}, ["--gpu"], "GPU, by CDI"),
+        ({"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]}, ["--cpu"], "CPU"),
+        ({"DiscoveredDevices": [{"Source": "cdi", "ID": "other.com/nic=0"}]}, [], "CPU"),
+        ({"CDISpecDirs": ["/nowhere"], "DiscoveredDevices": None}, [], "CPU"),
+    ],
+)
+def test_a_gpu_by_cdi_alone_is_one(
+    info: dict[str, Any],
+    flags: list[str],
+    device: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "cdi").mkdir()
+    (tmp_path / "cdi" / "nvidia.yaml").touch()
+    told = json.loads(json.dumps(info).replace("{folder}", str(tmp_path / "cdi")))
+    answers = {"/info": {"Runtimes": {"runc": {}}, **told}, "/containers/json": []}
+    with fake_engine(tmp_path / "cdi.sock", answers) as host:
+        monkeypatch.setenv("DOCKER_HOST", host)
+        assert main(["up", *flags]) == 1
+    assert f"serving on the {device}\n" in capsys.readouterr().err
 
 
 @needs_docker

@@ -1,0 +1,108 @@
+// What is answered, for the log: of a share of the answers, each row's most probable class and its
+// probability, "7:0.98 3:0.55". Nothing else sees an answer: the server cannot log, and counts none.
+const LARGEST = 65536;  // bytes of an answer that are kept
+const ROWS = 100;  // of one answer
+const CLASSES = 32;  // more than that are no digits
+const NAMES = ['probabilities', 'scores'];
+const parts = [];
+let size = 0;
+
+function look(r, data, flags) {
+    r.sendBuffer(data, flags);
+    if (!r.variables.sampled || r.status != 200 || size > LARGEST) {
+        r.done();
+        return;
+    }
+    parts.push(data);
+    size += data.length;
+    if (!flags.last) {
+        return;
+    }
+    try {
+        const body = Buffer.concat(parts);
+        const rows = r.variables.content_type.startsWith('application/grpc') ? grpc(body) : rest(body);
+        r.variables.answers = rows.slice(0, ROWS).map(best).join(' ');
+    } catch (e) {
+        // It is no prediction, or of a model whose outputs are others.
+    }
+}
+
+function best(row) {
+    let most = 0;
+    for (let i = 1; i < row.length; i++) {
+        most = row[i] > row[most] ? i : most;
+    }
+    return `${most}:${row[most].toFixed(3)}`;
+}
+
+function checked(rows) {
+    return rows.filter((row) => row.length > 1 && row.length <= CLASSES);
+}
+
+// {"predictions": [{"probabilities": […], …}, …]}, [[…], …], or {"outputs": {"probabilities": [[…], …]}}.
+function rest(body) {
+    const answer = JSON.parse(body.toString());
+    const named = (each) => each[NAMES.find((name) => name in each)];
+    if (answer.outputs) {
+        return checked(Array.isArray(answer.outputs) ? answer.outputs : named(answer.outputs));
+    }
+    return checked(answer.predictions.map((each) => Array.isArray(each) ? each : named(each)));
+}
+
+// One message: a byte, four of length, PredictResponse.
+function grpc(body) {
+    const outputs = fields(body.subarray(5), 1);
+    const output = outputs.find((each) => NAMES.includes(fields(each, 1)[0].toString()));
+    return output ? tensor(fields(output, 2)[0]) : [];
+}
+
+// The rows of a TensorProto of floats: tensor_shape 2, tensor_content 4, float_val 5.
+function tensor(message) {
+    const sizes = fields(fields(message, 2)[0], 2).map((dim) => fields(dim, 1)[0]);
+    const values = fields(message, 4).concat(fields(message, 5)).find((value) => value.length);
+    const width = sizes[1];
+    const rows = [];
+    for (let at = 0; sizes.length == 2 && at < Math.min(sizes[0], ROWS) * width * 4; at += width * 4) {
+        const row = [];
+        for (let i = 0; i < width; i++) {
+            row.push(values.readFloatLE(at + i * 4));
+        }
+        rows.push(row);
+    }
+    return checked(rows);
+}
+
+// The values of a field in a protobuf message: numbers, or the bytes of what has a length.
+function fields(message, number) {
+    const found = [];
+    let at = 0;
+    const varint = () => {
+        let value = 0;
+        let shift = 1;
+        let byte;
+        do {
+            byte = message[at++];
+            value += (byte & 127) * shift;
+            shift *= 128;
+        } while (byte > 127);
+        return value;
+    };
+    while (at < message.length) {
+        const tag = varint();
+        const type = tag & 7;
+        let value;
+        if (type == 0) {
+            value = varint();
+        } else {
+            const length = type == 2 ? varint() : type == 5 ? 4 : 8;
+            value = message.subarray(at, at + length);
+            at += length;
+        }
+        if (tag >> 3 == number) {
+            found.push(value);
+        }
+    }
+    return found;
+}
+
+export default { look };
