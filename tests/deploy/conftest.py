@@ -64,6 +64,12 @@ def prometheus(engine: None) -> str:  # noqa: ARG001 (needed, not used)
     return _built("digits-serving/prometheus:test", "tests/deploy/images/prometheus")
 
 
+@pytest.fixture(scope="session")
+def alertmanager(engine: None) -> str:  # noqa: ARG001 (needed, not used)
+    """Debian's Alertmanager in an image."""
+    return _built("digits-serving/alertmanager:test", "tests/deploy/images/alertmanager")
+
+
 def _built(tag: str, *what: str) -> str:
     """The tag of an image, built now; one at a time, as two builds at once make two images."""
     build = ["docker", "build", "--quiet", f"--tag={tag}", *what]

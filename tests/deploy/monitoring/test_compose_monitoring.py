@@ -4,54 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
-import subprocess
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.runner import free_ports
-from tests.conftest import Version
 from tests.deploy.conftest import ROOT
-from tests.deploy.monitoring.prometheus import Prometheus, quick, until
+from tests.deploy.monitoring.conftest import FILES, Bundle, docker
+from tests.deploy.monitoring.prometheus import until
 
-PROJECT = "digits-eyes-test"
-FILES = ["-f", "deploy/docker-compose.yml", "-f", "deploy/docker-compose.cpu.yml"]
-EYES = ("exporter", "prometheus", "grafana")
-
-
-def _docker(*arguments: str, **environment: str) -> str:
-    done = subprocess.run(
-        ["docker", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+DASHBOARD = ROOT / "deploy" / "monitoring" / "grafana" / "dashboards" / "serving.json"
+MONITORING = ("exporter", "prometheus", "alertmanager", "grafana", "gpu-exporter")
 
 
 def _config(*options: str) -> dict[str, Any]:
-    text = _docker("compose", *FILES, *options, "config", "--format=json")
+    text = docker("compose", *FILES, *options, "config", "--format=json")
     services: dict[str, Any] = json.loads(text)["services"]
     return services
 
 
 @pytest.mark.usefixtures("engine")
-def test_without_the_profile_there_are_no_eyes() -> None:
-    assert not {*_config()} & {*EYES}
+def test_without_the_profile_there_is_no_monitoring() -> None:
+    assert not {*_config()} & {*MONITORING}
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("name", EYES)
-def test_eyes_are_hardened(name: str) -> None:
-    service = _config("--profile=monitoring")[name]
+@pytest.mark.parametrize("name", MONITORING)
+def test_monitoring_is_hardened(name: str) -> None:
+    service = _config("--profile=*")[name]
     assert service["user"].split(":")[0] not in ("", "0", "root")
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -87,61 +68,6 @@ def test_grafana_is_given_what_it_shows() -> None:
         assert len(numbers) == len({*numbers})
 
 
-class Bundle:
-    """Everything but Grafana, on own ports, with three replicas."""
-
-    def __init__(self, folder: Path, images: dict[str, str]) -> None:
-        self.door, grpc_port, self.rest, prometheus = free_ports(4)
-        self.prometheus = Prometheus(f"http://127.0.0.1:{prometheus}")
-        override = folder / "quick.yml"
-        config = quick(folder).parent
-        override.write_text(
-            f"services: {{ prometheus: {{ volumes: ['{config}:/etc/prometheus:ro'] }} }}"
-        )
-        self.files = [f"--project-name={PROJECT}", *FILES, "-f", str(override)]
-        self._environment = {
-            **images,
-            "MODELS": str(folder / "models"),
-            "DEPLOY_SECRETS": str(folder / "secrets"),
-            "GATEWAY_PORT": str(self.door),
-            "GRPC_PORT": str(grpc_port),
-            "REST_PORT": str(self.rest),
-            "PROMETHEUS_PORT": str(prometheus),
-        }
-
-    def compose(self, *arguments: str) -> str:
-        return _docker(
-            "compose", *self.files, "--profile=monitoring", *arguments, **self._environment
-        )
-
-    def watches_all(self) -> bool:
-        """Whether Prometheus has scraped three replicas, the exporter and itself."""
-        everything = {"serving": ["up"] * 3, "exporter": ["up"], "prometheus": ["up"]}
-        return self.prometheus.answers() and self.prometheus.health() == everything
-
-
-@pytest.fixture(scope="module")
-def bundle(
-    stand_in: str,
-    nginx: str,
-    prometheus: str,
-    published: Version,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Bundle]:
-    folder = tmp_path_factory.mktemp("eyes")
-    shutil.copytree(published.path, folder / "models" / "mnist" / "1")
-    (folder / "secrets" / "gateway").mkdir(parents=True)
-    images = {"TFS_IMAGE": stand_in, "NGINX_IMAGE": nginx, "PROMETHEUS_IMAGE": prometheus}
-    bundle = Bundle(folder, images)
-    try:
-        services = ("serving", "gateway", "exporter", "prometheus")
-        bundle.compose("up", "--detach", "--build", "--scale=serving=3", *services)
-        until(bundle.watches_all, "targets")
-        yield bundle
-    finally:
-        bundle.compose("down", "--volumes", "--timeout=5", "--rmi=local")
-
-
 def test_prometheus_sees_every_replica_and_the_gateways_certificate(bundle: Bundle) -> None:
     def values(query: str) -> list[float]:
         return [value for _, value in bundle.prometheus.query(query)]
@@ -155,6 +81,37 @@ def test_prometheus_sees_every_replica_and_the_gateways_certificate(bundle: Bund
         "a certificate",
     )
     assert days > 1
+
+
+def test_what_containers_use_is_seen_by_their_names(bundle: Bundle) -> None:
+    names = {"gateway-1", "exporter-1", "prometheus-1", "alertmanager-1"}
+    names |= {f"serving-{number}" for number in (1, 2, 3)}
+    for metric in ("memory_bytes", "memory_limit_bytes", "cpu_seconds_total"):
+
+        def seen(metric: str = metric) -> bool:
+            found = bundle.prometheus.query(f"digits_container_{metric} > 0")
+            return {labels["container"] for labels, _ in found} == names
+
+        until(seen, metric)
+    ((_, limit),) = bundle.prometheus.query(
+        'digits_container_memory_limit_bytes{container="serving-1"}'
+    )
+    assert limit == 8 << 30
+    disks = bundle.prometheus.query("digits_disk_free_bytes / digits_disk_size_bytes")
+    assert {labels["disk"] for labels, _ in disks} == {"engine", "models"}
+
+
+def test_whom_alerts_are_told_is_on_the_dashboard(bundle: Bundle) -> None:
+    """Nobody, as nothing was configured."""
+    (panel,) = (
+        panel
+        for panel in json.loads(DASHBOARD.read_text())["panels"]
+        if panel["title"] == "Alerts are told to"
+    )
+    told = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
+    assert told["0"]["text"] == "none configured"
+    (target,) = panel["targets"]
+    assert bundle.prometheus.query(target["expr"]) == [({}, 0)]
 
 
 def test_the_gateways_requests_reach_the_exporter(bundle: Bundle) -> None:
@@ -172,15 +129,17 @@ def test_the_gateways_requests_reach_the_exporter(bundle: Bundle) -> None:
     until(counted, "a request that is counted")
 
 
-@pytest.mark.parametrize(("service", "user"), [("exporter", "10003"), ("prometheus", "65534")])
+@pytest.mark.parametrize(
+    ("service", "user"), [("exporter", "10003"), ("prometheus", "65534"), ("alertmanager", "65534")]
+)
 def test_containers_run_as_nobody_on_a_root_that_is_read_only(
     service: str, user: str, bundle: Bundle
 ) -> None:
     assert bundle.compose("exec", service, "id", "-u") == user
     with pytest.raises(AssertionError, match="Read-only file system"):
-        bundle.compose("exec", service, "touch", "/etc/prometheus/x", "/x")
-    health = f"{PROJECT}-{service}-1", "--format={{.State.Health.Status}}"
-    until(lambda: _docker("inspect", *health) == "healthy", f"{service} to be healthy")
+        bundle.compose("exec", service, "touch", "/x")
+    health = bundle.container(f"{service}-1"), "--format={{.State.Health.Status}}"
+    until(lambda: docker("inspect", *health) == "healthy", f"{service} to be healthy")
 
 
 def test_prometheus_reads_edited_rules_and_remembers_through_a_restart(bundle: Bundle) -> None:
@@ -204,10 +163,10 @@ def test_prometheus_reads_edited_rules_and_remembers_through_a_restart(bundle: B
 def test_killing_one_of_three_replicas_is_an_alert_until_it_is_back(bundle: Bundle) -> None:
     becomes = bundle.prometheus.becomes
     becomes("ReplicaDown", "inactive")
-    _docker("kill", f"{PROJECT}-serving-2")
+    docker("kill", bundle.container("serving-2"))
     becomes("ReplicaDown", "firing")
     becomes("AllReplicasDown", "inactive")
-    _docker("start", f"{PROJECT}-serving-2")
+    docker("start", bundle.container("serving-2"))
     becomes("ReplicaDown", "inactive")
 
 
