@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig as Official
 
-from deploy.operate.checks.messages import ModelServerConfig
+from deploy.server_messages import ModelServerConfig
 
 
 def test_every_field_is_the_official_one() -> None:
