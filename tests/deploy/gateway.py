@@ -26,6 +26,7 @@ from tfserving_client import Tls
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 180.0  # seconds for what takes one or two
+START = ROOT / "deploy" / "gateway" / "start.sh"
 _GETENT = '#!/bin/sh\nsed "s/$/ STREAM/" {hosts}/"$2" 2>/dev/null\n'
 
 
@@ -175,6 +176,7 @@ def running(
         with secrets_in(folder):
             certificates.make()
     shutil.copytree(ROOT / "deploy" / "gateway", folder / "gateway")
+    shutil.copy(START, folder / "gateway" / "start.sh")
     _replace(
         folder / "gateway" / "start.sh",
         {

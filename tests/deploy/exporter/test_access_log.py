@@ -182,6 +182,12 @@ BAD = [
     line(grpc_status="?"),
     line(path=None),
     line(key_ends="soon"),
+    line(answers="7"),
+    line(answers="7:0.9:1"),
+    line(answers="32:0.9"),
+    line(answers="-1:0.9"),
+    line(answers="7:1.01"),
+    line(answers="7:nan"),
     line(seconds="-"),
     line(seconds=-1),
     line(seconds=float("nan")),
@@ -207,6 +213,16 @@ def test_the_end_of_a_key_is_told_until_its_successor_is_used(counts: Counts) ->
     assert counts(name) == {("alice",): ends.timestamp()}
     counts.log.count(line())
     assert counts(name) == {}
+
+
+def test_answers_are_counted_by_digit_and_by_confidence(counts: Counts) -> None:
+    counts.log.count(line(answers="7:0.98 3:0.55 7:1.000"))
+    counts.log.count(line(answers=""))
+    counts.log.count(line())  # by a gateway that has read its configuration before there were any
+    assert counts("digits_answers_total") == {("7",): 2, ("3",): 1}
+    buckets = counts("digits_answer_confidence_bucket")
+    assert (buckets["0.6",], buckets["0.99",], buckets["1.0",]) == (1, 2, 3)
+    assert counts("digits_answer_confidence_sum") == {(): pytest.approx(2.53)}
 
 
 @given(
