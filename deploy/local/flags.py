@@ -107,7 +107,7 @@ class Flags:
     mixed_precision: str = _flag("", "bfloat16 on CPU", acts=False)
     skip_initialize_tpu: bool = _flag(False, "TPU", acts=False)
     # Ours
-    host: str = _flag("127.0.0.1", "address to listen on, [::1] or ::1 alike (not a flag of the real server)")
+    host: str = _flag("127.0.0.1", "address to listen on (not a flag of the real server)")
     drain_seconds: float = _flag(
         10.0, "time for running requests after SIGTERM (not a flag of the real server)"
     )
