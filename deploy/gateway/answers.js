@@ -20,7 +20,9 @@ function look(r, data, flags) {
     }
     try {
         const body = Buffer.concat(parts);
-        const rows = r.variables.content_type.startsWith('application/grpc') ? grpc(body) : rest(body);
+        // That of the request; a caller over REST may leave it out.
+        const type = r.variables.content_type || '';
+        const rows = type.startsWith('application/grpc') ? grpc(body) : rest(body);
         r.variables.answers = rows.slice(0, ROWS).map(best).join(' ');
     } catch (e) {
         // It is no prediction, or of a model whose outputs are others.

@@ -59,10 +59,9 @@ def _lines(gateway: Gateway) -> list[dict[str, Any]]:
 
 
 def _next(gateway: Gateway, before: int) -> str:
-    """The answers of the one request since."""
+    """The answers of the request since, and of those that prepared it."""
     until(lambda: len(_lines(gateway)) > before)
-    (line,) = _lines(gateway)[before:]
-    return str(line["answers"])
+    return "".join(line["answers"] for line in _lines(gateway)[before:])
 
 
 def _expected(probabilities: Any) -> list[tuple[int, float]]:
