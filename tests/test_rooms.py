@@ -16,6 +16,7 @@ HOUSES = {
     "tfserving_client": (
         "errors results",
         "call",
+        "tensors",
         "grpc rest",
         "serving",
         "digits",

@@ -33,7 +33,14 @@ if TYPE_CHECKING:
         ServingError,
         Unreachable,
     )
-    from tfserving_client.results import Metadata, Signature, State, TensorSpec, VersionStatus
+    from tfserving_client.results import (
+        Metadata,
+        Prediction,
+        Signature,
+        State,
+        TensorSpec,
+        VersionStatus,
+    )
     from tfserving_client.serving.async_client import AsyncServingClient
     from tfserving_client.serving.client import ServingClient
 
@@ -56,6 +63,7 @@ __all__ = [
     "NotFound",
     "Overloaded",
     "Policy",
+    "Prediction",
     "Rejected",
     "ServerFailed",
     "ServingClient",
@@ -79,7 +87,7 @@ _MODULES = {
     "digits.client": "DigitClient",
     "errors": "AccessDenied BadResponse CallContext CallError DeadlineExceeded DigitsError "
     "InvalidInput NotFound Overloaded Rejected ServerFailed ServingError Unreachable",
-    "results": "Metadata Signature State TensorSpec VersionStatus",
+    "results": "Metadata Prediction Signature State TensorSpec VersionStatus",
     "serving.async_client": "AsyncServingClient",
     "serving.client": "ServingClient",
 }

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # numpy loads slowly, and errors and states have no need of it
+    from numpy.typing import NDArray
 
 
 class State(StrEnum):
@@ -40,10 +44,14 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One way to call the model: alias → tensor, in and out."""
+    """One way to call the model: alias → tensor, in and out.
+
+    `optional` are the inputs that may be left out over gRPC: the model has a default for them.
+    """
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +61,31 @@ class Metadata:
     model: str
     version: int
     signatures: Mapping[str, Signature]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A model's answer.
+
+    Attributes:
+        outputs: arrays by alias, of the model's dtypes, maybe read-only. Strings are `bytes` in
+            arrays of dtype object; bfloat16 comes as float32, which holds it exactly.
+        version: the one that answered; over REST the server does not tell, so there it is the
+            version that was asked for, or None.
+    """
+
+    outputs: Mapping[str, NDArray[Any]]
+    version: int | None
+
+    @property
+    def output(self) -> NDArray[Any]:
+        """The only output.
+
+        Raises:
+            ValueError: there are several, or none.
+        """
+        if len(self.outputs) != 1:
+            names = ", ".join(map(repr, sorted(self.outputs))) or "none"
+            raise ValueError(f"the outputs are {names}; name the one in outputs[…]")
+        (array,) = self.outputs.values()
+        return array

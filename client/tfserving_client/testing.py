@@ -1,10 +1,20 @@
-"""A server in memory, for the tests of whoever calls `classify`.
+"""A server in memory, for the tests of whoever calls `classify` or `predict`.
 
     server = FakeServer()
     server.will_answer(7)
     server.will_fail(Unreachable)
     with server.client() as digits:
         assert digits.classify(image).digits[0] == 7
+
+It serves digits unless it is given the signatures of another model:
+
+    price = Signature({"rooms": TensorSpec("DT_INT64", (None,))},
+                      {"price": TensorSpec("DT_FLOAT", (None,))})
+    server = FakeServer(signatures={"serving_default": price})
+    server.will_answer(outputs={"price": [250_000]})
+    with server.serving_client(model="price") as serving:
+        assert serving.predict({"rooms": [3]}).output[0] == 250_000
+    assert server.received[0].inputs["rooms"].tolist() == [3]
 
 The clients are the real ones, down to the bytes: they check, split, merge, try again and decode as
 in production. Only the connection is missing, and waits take a hundredth of their time.
@@ -13,72 +23,93 @@ in production. Only the connection is missing, and waits take a hundredth of the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tfserving_client.call.exchange import Answer, AsyncTransport, Exchange, Transport
 from tfserving_client.call.steps import Step, Wait
 from tfserving_client.call.target import Target
 from tfserving_client.digits.async_client import AsyncDigitClient
 from tfserving_client.digits.client import DigitClient
-from tfserving_client.errors import CallContext, CallError, NotFound
+from tfserving_client.errors import CallContext, CallError, InvalidInput, NotFound
 from tfserving_client.grpc import messages
-from tfserving_client.grpc.wire import FLOAT, INT64, STATES, STRING, UINT8
-from tfserving_client.results import State
+from tfserving_client.grpc.wire import STATES, read_tensor, write_tensor
+from tfserving_client.results import Signature, State, TensorSpec
+from tfserving_client.serving.async_client import AsyncServingClient
+from tfserving_client.serving.client import ServingClient
+from tfserving_client.tensors import dtypes
+from tfserving_client.tensors.conversion import conformed
 
 URL = "grpc://fake"
 _HASTE = 0.01  # of a wait that is waited; none at all would leave other coroutines no time
-_PICTURES = {"probabilities": (FLOAT, (-1, 10)), "digits": (INT64, (-1,))}
-# signature → inputs, outputs: alias → dtype, shape
-_SIGNATURES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-    "serving_default": ({"images": (UINT8, (-1, 28, 28))}, _PICTURES),
-    "predict_images": ({"images": (FLOAT, (-1, 784))}, {"scores": (FLOAT, (-1, 10))}),
-    "encoded": ({"image_bytes": (STRING, (-1,))}, _PICTURES),
-    "packed": ({"images": (STRING, (-1,))}, _PICTURES),
+_PICTURES = {
+    "probabilities": TensorSpec("DT_FLOAT", (None, 10)),
+    "digits": TensorSpec("DT_INT64", (None,)),
+}
+_TEXTS = TensorSpec("DT_STRING", (None,))
+DIGITS: Mapping[str, Signature] = {
+    "serving_default": Signature({"images": TensorSpec("DT_UINT8", (None, 28, 28))}, _PICTURES),
+    "predict_images": Signature(
+        {"images": TensorSpec("DT_FLOAT", (None, 784))},
+        {"scores": TensorSpec("DT_FLOAT", (None, 10))},
+    ),
+    "encoded": Signature({"image_bytes": _TEXTS}, _PICTURES),
+    "packed": Signature({"images": _TEXTS}, _PICTURES),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request for a classification, as it came.
+    """A request for a prediction, as it came.
 
     Attributes:
         context: the model, version or label, and signature asked for.
-        images: how many.
+        images: how many, or rows of whatever there is; 1 where the input has none.
         headers: API key and what hooks added.
+        inputs: the tensors by alias: the images, or what `predict` was given.
     """
 
     context: CallContext
     images: int
     headers: Mapping[str, str]
+    inputs: Mapping[str, NDArray[Any]]
 
 
 @dataclass(slots=True)
 class FakeServer:
-    """Answers every image with one digit, unless scripted otherwise.
+    """Answers every image with one digit, unless told otherwise.
 
     Attributes:
         digit: what is on every image.
         versions: the state of each version; the newest AVAILABLE one answers.
-        received: every request for a classification, each attempt by itself.
+        signatures: the model's.
+        respond: makes the outputs of a request for which nothing is scripted.
+        received: every request for a prediction, each attempt by itself.
         waited: seconds that clients would have waited between attempts.
     """
 
     digit: int = 0
     versions: dict[int, State] = field(default_factory=lambda: {1: State.AVAILABLE})
+    signatures: Mapping[str, Signature] = field(default_factory=lambda: DIGITS)
+    respond: Callable[[Received], Mapping[str, ArrayLike]] | None = None
     received: list[Received] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
     _script: deque[Any] = field(default_factory=deque)
 
-    def will_answer(self, *digits: int, probabilities: ArrayLike | None = None) -> None:
-        """Answer the next request with these digits, or these probabilities (n, 10)."""
-        if probabilities is None:
-            probabilities = np.eye(10)[list(digits)]
-        self._script.append(np.asarray(probabilities, np.float32))
+    def will_answer(
+        self,
+        *digits: int,
+        probabilities: ArrayLike | None = None,
+        outputs: Mapping[str, ArrayLike] | None = None,
+    ) -> None:
+        """Answer the next request with these digits, probabilities (n, 10), or outputs by name."""
+        if outputs is None:
+            outputs = _classified(np.eye(10)[list(digits)], probabilities)
+        self._script.append(outputs)
 
     def will_fail(
         self,
@@ -88,7 +119,7 @@ class FakeServer:
         times: int = 1,
         retry_after: float | None = None,
     ) -> None:
-        """Fail the next attempts to classify, after whatever was scripted before."""
+        """Fail the next attempts to classify or predict, after whatever was scripted before."""
         self._script.extend([(kind, text, retry_after)] * times)
 
     def client(self, **arguments: Any) -> DigitClient:
@@ -99,6 +130,14 @@ class FakeServer:
         """The same for coroutines."""
         return _FakeAsyncClient(self, **arguments)
 
+    def serving_client(self, **arguments: Any) -> ServingClient:
+        """A client of this server; arguments as for `ServingClient`, without the URL."""
+        return _Fake(self, **arguments)
+
+    def async_serving_client(self, **arguments: Any) -> AsyncServingClient:
+        """The same for coroutines."""
+        return _AsyncFake(self, **arguments)
+
     def answer(self, exchange: Exchange[Answer], headers: Mapping[str, str]) -> Answer:
         """What the server says to one request."""
         verb = exchange.method.rpartition("/")[2]
@@ -107,21 +146,38 @@ class FakeServer:
 
     def _predict(self, exchange: Exchange[Any], headers: Mapping[str, str]) -> Any:
         request = messages.PredictRequest.FromString(exchange.body)
-        (tensor,) = request.inputs.values()
-        images = tensor.tensor_shape.dim[0].size
-        self.received.append(Received(exchange.context, images, headers))
-        scripted = self._script.popleft() if self._script else np.eye(10)[[self.digit] * images]
-        if isinstance(scripted, tuple):
-            kind, text, retry_after = scripted
+        inputs = {alias: read_tensor(request.inputs[alias]) for alias in request.inputs}
+        rows = max((len(values) for values in inputs.values() if values.ndim), default=1)
+        received = Received(exchange.context, rows, headers, inputs)
+        self.received.append(received)
+        outputs = self._script.popleft() if self._script else self._unscripted(received)
+        if isinstance(outputs, tuple):
+            kind, text, retry_after = outputs
             raise kind(exchange.context, text, retry_after)
         response = messages.PredictResponse()
         response.model_spec.version.value = self._version(exchange.context)
-        probabilities = np.asarray(scripted, "<f4")
-        output = response.outputs["probabilities"]
-        output.dtype, output.tensor_content = FLOAT, probabilities.tobytes()
-        for size in probabilities.shape:
-            output.tensor_shape.dim.add(size=size)
+        declared = self.signatures[str(exchange.context.signature)].outputs
+        written = {alias: outputs[alias] for alias in request.output_filter or outputs}
+        known = Signature({alias: declared[alias] for alias in written if alias in declared}, {})
+        try:
+            arrays = conformed("of the fake server's answer", known, written)
+        except InvalidInput as error:
+            raise AssertionError(f"the outputs to answer do not fit the model: {error}") from error
+        for alias, array in arrays.items():
+            response.outputs[alias].CopyFrom(write_tensor(array))
         return response
+
+    def _unscripted(self, received: Received) -> Mapping[str, ArrayLike]:
+        if self.respond:
+            return self.respond(received)
+        signature = str(received.context.signature)
+        if self.signatures is not DIGITS:
+            raise AssertionError(
+                f"nothing is scripted for signature {signature!r}; call will_answer(outputs=…) "
+                "before, or give the server respond="
+            )
+        found = _classified(np.eye(10)[[self.digit] * received.images])
+        return found if signature != "predict_images" else {"scores": found["probabilities"]}
 
     def _status(self, exchange: Exchange[Any], _: Mapping[str, str]) -> Any:
         asked = exchange.context.version
@@ -136,13 +192,14 @@ class FakeServer:
 
     def _metadata(self, exchange: Exchange[Any], _: Mapping[str, str]) -> Any:
         signatures = messages.SignatureDefMap()
-        for name, (inputs, outputs) in _SIGNATURES.items():
+        for name, signature in self.signatures.items():
             definition = signatures.signature_def[name]
-            for infos, specs in ((definition.inputs, inputs), (definition.outputs, outputs)):
-                for alias, (dtype, shape) in specs.items():
-                    infos[alias].dtype = dtype
-                    for size in shape:
-                        infos[alias].tensor_shape.dim.add(size=size)
+            for alias, spec in signature.inputs.items():
+                _write_spec(definition.inputs[alias], spec)
+            for alias, spec in signature.outputs.items():
+                _write_spec(definition.outputs[alias], spec)
+            for alias in signature.optional:
+                definition.defaults[alias].SetInParent()
         response = messages.MetadataResponse()
         response.model_spec.name = exchange.context.model
         response.model_spec.version.value = self._version(exchange.context)
@@ -157,6 +214,18 @@ class FakeServer:
                 which = f"Specific({asked.model}, {asked.version})"
             raise NotFound(asked, f"Servable not found for request: {which}")
         return asked.version or max(available)
+
+
+def _classified(ones: NDArray[Any], shares: ArrayLike | None = None) -> Mapping[str, ArrayLike]:
+    probabilities = np.asarray(ones if shares is None else shares, np.float32)
+    return {"probabilities": probabilities, "digits": probabilities.argmax(axis=-1)}
+
+
+def _write_spec(info: Any, spec: TensorSpec) -> None:
+    info.dtype = dtypes.BY_NAME[spec.dtype].number
+    info.tensor_shape.unknown_rank = spec.shape is None
+    for size in spec.shape or ():
+        info.tensor_shape.dim.add(size=-1 if size is None else size)
 
 
 def _hastened(step: Step, server: FakeServer) -> Step:
@@ -187,7 +256,7 @@ class _FakeAsyncTransport(_FakeTransport):
         pass
 
 
-class _FakeClient(DigitClient):
+class _Fake(ServingClient):
     def __init__(self, server: FakeServer, **arguments: Any) -> None:
         super().__init__(URL, **arguments)
         self._server = server
@@ -199,7 +268,7 @@ class _FakeClient(DigitClient):
         return super()._perform(_hastened(step, self._server), home)
 
 
-class _FakeAsyncClient(AsyncDigitClient):
+class _AsyncFake(AsyncServingClient):
     def __init__(self, server: FakeServer, **arguments: Any) -> None:
         super().__init__(URL, **arguments)
         self._server = server
@@ -209,3 +278,11 @@ class _FakeAsyncClient(AsyncDigitClient):
 
     async def _perform(self, step: Step, home: Any) -> Any:
         return await super()._perform(_hastened(step, self._server), home)
+
+
+class _FakeClient(_Fake, DigitClient):
+    pass
+
+
+class _FakeAsyncClient(_AsyncFake, AsyncDigitClient):
+    pass

@@ -34,9 +34,10 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from deploy.runner import Server, serve
 from tests.bench.paired import ROUNDS, Row, Work, added_latency, milliseconds, tell, throughput
 from tfserving_client import AsyncDigitClient, CallContext, DigitClient
-from tfserving_client.call.exchange import Exchange, Prediction
+from tfserving_client.call.exchange import Exchange
 from tfserving_client.digits.images import prepare
 from tfserving_client.grpc.wire import GrpcWire
+from tfserving_client.results import Prediction
 
 CALLERS = 32
 EACH = 960  # images that they ask for in one go

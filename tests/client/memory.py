@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tfserving_client import AsyncDigitClient, CallError, DigitClient, State, VersionStatus
-from tfserving_client.call.exchange import Answer, AsyncTransport, Exchange, Prediction, Transport
+from tfserving_client import (
+    AsyncDigitClient,
+    CallError,
+    DigitClient,
+    Prediction,
+    State,
+    VersionStatus,
+)
+from tfserving_client.call.exchange import Answer, AsyncTransport, Exchange, Transport
 from tfserving_client.call.steps import Hedge, Send, Step, Wait
 from tfserving_client.call.target import Target
 from tfserving_client.grpc import messages

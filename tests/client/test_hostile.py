@@ -30,12 +30,13 @@ from PIL import Image, UnidentifiedImageError
 
 from tests.client.memory import InMemory
 from tfserving_client import InvalidInput, Policy, Tls
-from tfserving_client.call.exchange import Exchange, Prediction
+from tfserving_client.call.exchange import Exchange
 from tfserving_client.call.target import Target, parse
 from tfserving_client.digits.pictures import MAX_FILE_BYTES
 from tfserving_client.digits.verbs import DigitVerbs
 from tfserving_client.grpc import messages
 from tfserving_client.rest.http11 import Conversation
+from tfserving_client.results import Prediction
 
 SEEDS = st.integers(0, 2**32 - 1)
 KNOWN = [(28, 28), (1, 28, 28), (2, 28, 28), (2, 28, 28, 1), (1, 784), (3, 784)]

@@ -27,7 +27,7 @@ class Question(NamedTuple):
     """A checked call; `deadline` is on the clock of `time.monotonic`."""
 
     context: CallContext
-    batch: Any  # has as its length the rows that it adds to a request
+    batch: Any  # has as its length the rows that it adds to a request, of one `kind`
     deadline: float
 
 
@@ -58,7 +58,7 @@ class Ticket:
 
 
 class Queue:
-    """Callers that wait with the same context, in order."""
+    """Callers that wait with the same context, in order; only those of one kind are merged."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -88,20 +88,22 @@ class Queue:
             return True
 
     def take(self, leader: Ticket) -> list[Ticket]:
-        """The leader and those who have about as much time, `MOST` rows at most.
+        """The leader and those of its kind with about as much time, `MOST` rows at most.
 
         A request ends at its earliest deadline: a caller in a hurry would cut short the others.
         """
         group, rows = [leader], len(leader.question.batch)
         now = time.monotonic()
         left = leader.question.deadline - now
+        kind = leader.question.batch.kind
         with self._lock:
             if self._gathering is leader:
                 self._gathering = None
             others, self._waiting = self._waiting, deque()
             for ticket in others:
                 more = rows + len(ticket.question.batch)
-                if more <= MOST and left / 2 <= ticket.question.deadline - now <= left * 2:
+                has_time = left / 2 <= ticket.question.deadline - now <= left * 2
+                if more <= MOST and has_time and ticket.question.batch.kind == kind:
                     group.append(ticket)
                     rows = more
                 else:

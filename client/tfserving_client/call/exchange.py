@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
 from tfserving_client.errors import CallContext
-from tfserving_client.results import Metadata, VersionStatus
+from tfserving_client.results import Metadata, Prediction, Signature, VersionStatus
 
 Answer = TypeVar("Answer")
 
-# alias → an array, or strings. So far float32 and uint8, which is what the digits' signatures take.
+# alias → an array of one of `tensors.dtypes`, or of bytes as objects; or one row of strings.
 Inputs = Mapping[str, NDArray[Any] | list[bytes]]
 
 # In the text of UNAVAILABLE, or 503: the server is there, and too busy.
@@ -35,23 +35,28 @@ class Exchange(NamedTuple, Generic[Answer]):
     decode: Callable[[bytes], Answer]
 
 
-class Prediction(NamedTuple):
-    """A model's raw answer.
-
-    Attributes:
-        outputs: arrays by alias; over REST an only output comes without its name, as "".
-        version: the one that answered, if the server tells.
-    """
-
-    outputs: Mapping[str, NDArray[Any]]
-    version: int | None
-
-
 class Wire(Protocol):
     """How the three calls look on one protocol."""
 
-    def predict(self, context: CallContext, inputs: Inputs) -> Exchange[Prediction]:
-        """Run the signature that the context names."""
+    def predict(
+        self,
+        context: CallContext,
+        inputs: Inputs,
+        outputs: Sequence[str] = (),
+        declared: Signature | None = None,
+    ) -> Exchange[Prediction]:
+        """Run the signature that the context names.
+
+        Args:
+            context: what this asks of whom.
+            inputs: the tensors.
+            outputs: the names of those that are wanted; all, if there are none.
+            declared: the signature. Without it REST's numbers come as JSON tells them, and an only
+                output without its name, as "".
+
+        Raises:
+            InvalidInput: the protocol cannot carry this.
+        """
 
     def status(self, context: CallContext) -> Exchange[tuple[VersionStatus, ...]]:
         """State of every version the server has seen, newest first."""

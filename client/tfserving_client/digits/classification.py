@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfserving_client.call.exchange import Prediction
 from tfserving_client.errors import BadResponse, CallContext
+from tfserving_client.results import Prediction
 
 # Of the probabilities. `predict_images` keeps the names of TensorFlow Serving's own example; of its
 # one output REST does not tell the name.

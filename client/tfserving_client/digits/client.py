@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, overload
 
-from tfserving_client.call.coalescing import MOST
 from tfserving_client.digits.classification import Classification
-from tfserving_client.digits.parts import Part, Splitter
-from tfserving_client.digits.verbs import DigitVerbs
+from tfserving_client.digits.verbs import CLASSIFICATIONS, DigitVerbs, ready
 from tfserving_client.errors import ServingError
 from tfserving_client.serving.client import ServingClient
 
@@ -49,11 +44,8 @@ class DigitClient(DigitVerbs, ServingClient):
             CallError: the call failed; see `tfserving_client.errors`.
         """
         question = self._question(images, version, label, timeout)
-        if self._company is None or len(question.batch) >= MOST:
-            return self._run(self._classify(question))
-        gate = threading.Lock()
-        gate.acquire()  # the one who releases it is another thread
-        return self._run(self._classify_in_company(question, self._here().queues, gate))
+        answer: Classification = self._run(self._answer(question, self._meeting()))
+        return answer
 
     @overload
     def classify_many(
@@ -114,33 +106,14 @@ class DigitClient(DigitVerbs, ServingClient):
         Raises:
             ServingError: an item's, in its turn, unless exceptions are returned.
         """
-        which = self._context(version, label)
-        splitter, joiner, threads = self._flow(
-            items, batch_size, in_flight, progress, return_exceptions
+        flow = self._flow(
+            CLASSIFICATIONS,
+            items,
+            self._context(version, label),
+            timeout,
+            batch_size,
+            in_flight,
+            progress,
+            return_exceptions,
         )
-        self._deadline(timeout)  # refuses what is no timeout now, not at the first part
-
-        def stream() -> Iterator[Classification | ServingError]:
-            under_way: deque[tuple[Part, Future[list[Classification | ServingError]]]] = deque()
-            pool = ThreadPoolExecutor(threads, "classify_many")
-            try:
-                for part in _parts(splitter, items):
-                    call = self._classify_part(part, which, timeout)
-                    under_way.append((part, pool.submit(self._run, call)))
-                    while under_way and (len(under_way) > threads or under_way[0][1].done()):
-                        part, answers = under_way.popleft()
-                        yield from joiner.add(part, answers.result())
-                while under_way:
-                    part, answers = under_way.popleft()
-                    yield from joiner.add(part, answers.result())
-            finally:
-                # Who goes away early, by Ctrl-C perhaps, does not wait for what is under way.
-                pool.shutdown(wait=False, cancel_futures=True)
-
-        return stream()
-
-
-def _parts(splitter: Splitter, items: Iterable[Any]) -> Iterator[Part]:
-    for item in items:
-        yield from splitter.add(item)
-    yield from splitter.rest()
+        return self._stream(items, flow, ready)

@@ -6,7 +6,7 @@ The server does not check shapes, so everything is checked here, before anything
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,30 +44,6 @@ class Batch:
     def __len__(self) -> int:
         """The number of images n."""
         return len(self.values)
-
-    def __getitem__(self, rows: slice) -> Batch:
-        """A copy of some of the images."""
-        return replace(self, values=self.values[rows].copy())
-
-
-def merged(batches: Sequence[Batch]) -> Batch:
-    """Batches for the same signature as one."""
-    if len(batches) == 1:
-        return batches[0]
-    parts = [batch.values for batch in batches]
-    if isinstance(parts[0], list):
-        return replace(batches[0], values=[data for part in parts for data in part])
-    return replace(batches[0], values=np.concatenate(parts))
-
-
-def packed(batch: Batch) -> Batch | None:
-    """Pixels as raw bytes, for a signature that a model may lack; None if these are no pixels.
-
-    In JSON raw bytes, as base64, are a third of the text that they are as numbers.
-    """
-    if isinstance(batch.values, list) or batch.values.dtype != np.uint8:
-        return None
-    return Batch("packed", "images", [image.tobytes() for image in batch.values])
 
 
 def prepare(images: Any) -> Batch:

@@ -33,8 +33,17 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "tensor_shape": (2, "TensorShape"),
         "tensor_content": (4, "bytes"),
         "float_val": (5, "bytes"),
+        "double_val": (6, "bytes"),
+        "int_val": (7, "bytes"),
         "string_val": (8, "repeated bytes"),
+        "scomplex_val": (9, "bytes"),
         "int64_val": (10, "bytes"),
+        "bool_val": (11, "bytes"),
+        "dcomplex_val": (12, "bytes"),
+        "half_val": (13, "bytes"),
+        "uint32_val": (16, "bytes"),
+        "uint64_val": (17, "bytes"),
+        "float8_val": (18, "bytes"),
     },
     "Int64Value": {"value": (1, "int64")},
     "ModelSpec": {
@@ -43,7 +52,11 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "signature_name": (3, "string"),
         "version_label": (4, "string"),
     },
-    "PredictRequest": {"model_spec": (1, "ModelSpec"), "inputs": (2, "map Tensor")},
+    "PredictRequest": {
+        "model_spec": (1, "ModelSpec"),
+        "inputs": (2, "map Tensor"),
+        "output_filter": (3, "repeated string"),
+    },
     "PredictResponse": {"outputs": (1, "map Tensor"), "model_spec": (2, "ModelSpec")},
     "StatusRequest": {"model_spec": (1, "ModelSpec")},
     "Status": {"error_code": (1, "int32"), "error_message": (2, "string")},
@@ -57,7 +70,11 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "dtype": (2, "int32"),
         "tensor_shape": (3, "TensorShape"),
     },
-    "SignatureDef": {"inputs": (1, "map TensorInfo"), "outputs": (2, "map TensorInfo")},
+    "SignatureDef": {
+        "inputs": (1, "map TensorInfo"),
+        "outputs": (2, "map TensorInfo"),
+        "defaults": (4, "map Tensor"),
+    },
     "SignatureDefMap": {"signature_def": (1, "map SignatureDef")},
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from tfserving_client.call.exchange import FULL_QUEUE, Answer, Exchange, Inputs, Prediction
+from tfserving_client.call.exchange import FULL_QUEUE, Answer, Exchange, Inputs
 from tfserving_client.errors import (
     AccessDenied,
     BadResponse,
@@ -26,7 +26,16 @@ from tfserving_client.errors import (
     Unreachable,
 )
 from tfserving_client.grpc import messages
-from tfserving_client.results import Metadata, Signature, State, TensorSpec, VersionStatus
+from tfserving_client.results import (
+    Metadata,
+    Prediction,
+    Signature,
+    State,
+    TensorSpec,
+    VersionStatus,
+)
+from tfserving_client.tensors import dtypes
+from tfserving_client.tensors.dtypes import DType
 
 _PREDICTION_SERVICE = "/tensorflow.serving.PredictionService"
 _MODEL_SERVICE = "/tensorflow.serving.ModelService"
@@ -58,16 +67,8 @@ _NOT_SERVING = (
     "Trying to connect an",
 )
 
-# tensorflow.DataType
-_DTYPES = {
-    0: "DT_INVALID", 1: "DT_FLOAT", 2: "DT_DOUBLE", 3: "DT_INT32", 4: "DT_UINT8", 5: "DT_INT16",
-    6: "DT_INT8", 7: "DT_STRING", 8: "DT_COMPLEX64", 9: "DT_INT64", 10: "DT_BOOL", 11: "DT_QINT8",
-    12: "DT_QUINT8", 13: "DT_QINT32", 14: "DT_BFLOAT16", 15: "DT_QINT16", 16: "DT_QUINT16",
-    17: "DT_UINT16", 18: "DT_COMPLEX128", 19: "DT_HALF", 20: "DT_RESOURCE", 21: "DT_VARIANT",
-    22: "DT_UINT32", 23: "DT_UINT64",
-}  # fmt: skip
-FLOAT, UINT8, STRING, INT64 = 1, 4, 7, 9
-_NUMBERS = {np.dtype(np.float32): FLOAT, np.dtype(np.uint8): UINT8}  # that are sent
+STRING = dtypes.STRING.number
+_MOST_FILLED = 2**31  # bytes; a server may claim any shape
 
 # tensorflow.serving.ModelVersionStatus.State
 STATES = {
@@ -78,12 +79,18 @@ STATES = {
 class GrpcWire:
     """Exchanges whose `method` is a full gRPC method path."""
 
-    def predict(self, context: CallContext, inputs: Inputs) -> Exchange[Prediction]:
+    def predict(
+        self,
+        context: CallContext,
+        inputs: Inputs,
+        outputs: Sequence[str] = (),
+        declared: Signature | None = None,  # noqa: ARG002 (tensors tell their dtypes)
+    ) -> Exchange[Prediction]:
         """Run the signature that the context names."""
         return _exchange(
             context,
             f"{_PREDICTION_SERVICE}/Predict",
-            _predict_request(context, inputs),
+            _predict_request(context, inputs, tuple(outputs)),
             messages.PredictResponse,
             _read_prediction,
         )
@@ -175,25 +182,42 @@ def _specify(spec: Any, context: CallContext) -> None:
         spec.version_label = context.label
 
 
-def _predict_request(context: CallContext, inputs: Inputs) -> bytes:
+def _predict_request(context: CallContext, inputs: Inputs, outputs: tuple[str, ...]) -> bytes:
     """What protobuf would write, which copies an array three times; here it is once."""
-    parts: list[Any] = [_before_inputs(context)]
+    parts: list[Any] = [_before_inputs(context, outputs)]
     for alias, values in inputs.items():
-        if isinstance(values, list):
-            tensor = messages.Tensor(dtype=STRING, string_val=values)
-            tensor.tensor_shape.dim.add(size=len(values))
-            written = tensor.SerializeToString()
+        if isinstance(values, list) or values.dtype == object:
+            written = write_tensor(values).SerializeToString()
             parts += _before_tensor(alias, len(written)), written
         else:
-            dtype = _NUMBERS[values.dtype]
+            dtype = dtypes.BY_NUMPY[values.dtype].number
             parts.append(_before_content(alias, dtype, values.shape, values.nbytes))
-            parts.append(np.ascontiguousarray(values).data.cast("B"))
+            parts.append(_content(values))
     return b"".join(parts)
 
 
+def write_tensor(values: NDArray[Any] | list[bytes]) -> Any:
+    """The message for an array of one of `tensors.dtypes`, or for a row of strings."""
+    if isinstance(values, list):
+        tensor = messages.Tensor(dtype=STRING, string_val=values)
+    elif values.dtype == object:
+        tensor = messages.Tensor(dtype=STRING, string_val=values.ravel().tolist())
+    else:
+        number = dtypes.BY_NUMPY[values.dtype].number
+        tensor = messages.Tensor(dtype=number, tensor_content=bytes(_content(values)))
+    tensor.tensor_shape.SetInParent()
+    for size in (len(values),) if isinstance(values, list) else values.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    return tensor
+
+
+def _content(values: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+
+
 @lru_cache(maxsize=64)
-def _before_inputs(context: CallContext) -> bytes:
-    request = messages.PredictRequest()
+def _before_inputs(context: CallContext, outputs: tuple[str, ...]) -> bytes:
+    request = messages.PredictRequest(output_filter=outputs)
     _specify(request.model_spec, context)
     if context.signature is not None:
         request.model_spec.signature_name = context.signature
@@ -229,22 +253,85 @@ def _field(number: int, length: int) -> bytes:
     return bytes(head)
 
 
-def _read_tensor(tensor: Any) -> NDArray[Any]:
-    """The server answers in typed fields, or in raw bytes when started to do so."""
-    shape = [dim.size for dim in tensor.tensor_shape.dim]
-    if tensor.dtype == FLOAT:
-        return np.frombuffer(tensor.tensor_content or tensor.float_val, "<f4").reshape(shape)
-    if tensor.dtype != INT64:
-        raise ValueError(f"an output of dtype {_DTYPES.get(tensor.dtype, tensor.dtype)}")
-    if tensor.tensor_content:
-        return np.frombuffer(tensor.tensor_content, "<i8").reshape(shape)
-    # Varints: a number below 128 is one byte. Digits are; anything else has too many bytes.
-    return np.frombuffer(tensor.int64_val, np.uint8).reshape(shape)
+def read_tensor(tensor: Any) -> NDArray[Any]:
+    """The server answers in typed fields, or in raw bytes when started to do so.
+
+    A typed field may be short: its last value then stands for all that are missing.
+    """
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    row = dtypes.BY_NUMBER.get(tensor.dtype)
+    if row is None or min(shape, default=0) < 0:
+        raise ValueError(f"an output of dtype {dtypes.name(tensor.dtype)} and shape {shape}")
+    if row is dtypes.STRING:
+        content = tensor.tensor_content
+        values = _read_strings(content, math.prod(shape)) if content else [*tensor.string_val]
+        array = np.array(values, object)
+    elif tensor.tensor_content:
+        array = np.frombuffer(tensor.tensor_content, row.numpy)
+    else:
+        array = _read_field(getattr(tensor, row.field), row)
+    if row is dtypes.BFLOAT16:
+        array = dtypes.from_bfloat16(array)
+    return _filled(array, shape).reshape(shape)
+
+
+def _read_field(packed: bytes, row: DType) -> NDArray[Any]:
+    if row.field in _FIXED:
+        return np.frombuffer(packed, row.numpy)
+    bits = np.dtype("<u2") if row.field == "half_val" else row.plain
+    return _varints(packed).astype(bits, copy=False).view(row.numpy)
+
+
+# Fields whose packed values are an array's own bytes; the others hold varints.
+_FIXED = {"float_val", "double_val", "scomplex_val", "dcomplex_val", "float8_val"}
+
+
+def _varints(packed: bytes) -> NDArray[Any]:
+    """Numbers of seven bits a byte, the lowest first; all but the last byte have the eighth set."""
+    data = np.frombuffer(packed, np.uint8)
+    if packed.isascii():  # all below 128, a byte each
+        return data
+    ends = np.flatnonzero(data < 0x80)
+    if ends.size == 0 or ends[-1] != len(data) - 1:
+        raise ValueError("a number that is cut off")
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > 10:
+        raise ValueError("a number of more than 64 bits")
+    places = np.arange(len(data)) - np.repeat(starts, lengths)
+    parts = (data & 0x7F).astype(np.uint64) << (7 * places).astype(np.uint64)
+    return np.asarray(np.add.reduceat(parts, starts))
+
+
+def _read_strings(content: bytes, count: int) -> list[bytes]:
+    """All lengths as varints, then all strings without gaps."""
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) < 0x80)
+    if len(ends) < count:
+        raise ValueError("strings that are cut off")
+    start = int(ends[count - 1]) + 1 if count else 0
+    found = []
+    for length in _varints(content[:start]).tolist():
+        found.append(content[start : start + length])
+        start += length
+    if start != len(content):
+        raise ValueError("strings that do not fill their tensor")
+    return found
+
+
+def _filled(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    missing = math.prod(shape) - len(array)
+    if missing <= 0 or not len(array):
+        return array
+    if len(array) == 1:
+        return np.broadcast_to(array.reshape((1,) * len(shape)), shape)  # takes no memory
+    if missing * array.itemsize > _MOST_FILLED:
+        raise ValueError(f"{len(array)} values for shape {shape}")
+    return np.concatenate([array, np.repeat(array[-1:], missing)])
 
 
 def _read_prediction(response: Any) -> Prediction:
     tensors = response.outputs
-    outputs = {alias: _read_tensor(tensors[alias]) for alias in tensors}
+    outputs = {alias: read_tensor(tensors[alias]) for alias in tensors}
     return Prediction(outputs, response.model_spec.version.value)
 
 
@@ -254,7 +341,11 @@ def _read_metadata(response: Any) -> Metadata:
         response.model_spec.name,
         response.model_spec.version.value,
         {
-            name: Signature(_read_specs(definition.inputs), _read_specs(definition.outputs))
+            name: Signature(
+                _read_specs(definition.inputs),
+                _read_specs(definition.outputs),
+                tuple(sorted(definition.defaults)),
+            )
             for name, definition in signatures.signature_def.items()
         },
     )
@@ -265,7 +356,7 @@ def _read_specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
 
 
 def _read_spec(info: Any) -> TensorSpec:
-    dtype = _DTYPES.get(info.dtype, f"DT_{info.dtype}")
+    dtype = dtypes.name(info.dtype)
     if info.tensor_shape.unknown_rank:
         return TensorSpec(dtype, None)
     return TensorSpec(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
@@ -13,20 +13,29 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from tfserving_client.call.exchange import FULL_QUEUE, Answer, Exchange, Inputs, Prediction
+from tfserving_client.call.exchange import FULL_QUEUE, Answer, Exchange, Inputs
 from tfserving_client.errors import (
     AccessDenied,
     BadResponse,
     CallContext,
     CallError,
     DeadlineExceeded,
+    InvalidInput,
     NotFound,
     Overloaded,
     Rejected,
     ServerFailed,
     Unreachable,
 )
-from tfserving_client.results import Metadata, Signature, State, TensorSpec, VersionStatus
+from tfserving_client.results import (
+    Metadata,
+    Prediction,
+    Signature,
+    State,
+    TensorSpec,
+    VersionStatus,
+)
+from tfserving_client.tensors import dtypes
 
 # Every status that TensorFlow Serving emits, and those of a proxy before it.
 ERRORS: Mapping[int, type[CallError]] = {
@@ -55,18 +64,29 @@ _UNREADABLE = (
 class RestWire:
     """Exchanges whose `method` is an HTTP verb and a path."""
 
-    def predict(self, context: CallContext, inputs: Inputs) -> Exchange[Prediction]:
+    def predict(
+        self,
+        context: CallContext,
+        inputs: Inputs,
+        outputs: Sequence[str] = (),
+        declared: Signature | None = None,
+    ) -> Exchange[Prediction]:
         """Run the signature that the context names.
 
         The columnar form (`inputs`): its answers avoid the 40 ms steps that the row form has on
-        the real server, which writes them in pieces that wait for delayed acknowledgements.
+        the real server, which writes them in pieces that wait for delayed acknowledgements. The
+        server always sends all outputs; those that are not wanted are dropped here.
+
+        Raises:
+            InvalidInput: JSON, or what the server makes of it, does not hold this.
         """
+        _check(inputs, declared)
         return _exchange(
             context,
             f"POST {_path(context)}:predict",
             b'{"signature_name":%b,"inputs":%b}'
             % (json.dumps(context.signature).encode(), _json(inputs)),
-            lambda answer: _read_prediction(answer, context.version),
+            lambda answer: _read_prediction(answer, context.version, outputs, declared),
         )
 
     def status(self, context: CallContext) -> Exchange[tuple[VersionStatus, ...]]:
@@ -120,9 +140,68 @@ def _json(inputs: Inputs) -> bytes:
 def _values(values: NDArray[Any] | list[bytes]) -> bytes:
     if isinstance(values, list):
         encoded = [base64.b64encode(data) for data in values]
-        return b'[{"b64":"' + b'"},{"b64":"'.join(encoded) + b'"}]'
+        return b'[{"b64":"' + b'"},{"b64":"'.join(encoded) + b'"}]' if encoded else b"[]"
+    kind = values.dtype.kind
+    if kind == "O":
+        return json.dumps(values.tolist(), default=_base64, separators=(",", ":")).encode()
+    if kind == "f" and not np.isfinite(values).all():
+        return json.dumps(values.tolist(), separators=(",", ":")).encode()  # NaN and Infinity
     # Lists of finite numbers print as JSON, four times faster than json.dumps writes them.
-    return str(values.tolist()).replace(" ", "").encode()
+    text = str(values.tolist()).replace(" ", "")
+    return (text.lower() if kind == "b" else text).encode()
+
+
+def _base64(data: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(data).decode()}
+
+
+def _check(inputs: Inputs, declared: Signature | None) -> None:
+    """Refuse what the server's JSON cannot carry, or would change on the way."""
+    for alias, values in inputs.items():
+        if not isinstance(values, list):
+            _check_input(alias, values)
+            # It counts such numbers as nothing. Where that matters to nobody, it may.
+            if declared and values.dtype in _TINIEST and _has_subnormal(values):
+                raise InvalidInput(
+                    f"input {alias!r} holds numbers that are not 0 and nearer to it than "
+                    f"{_TINIEST[values.dtype]:.3g}, which the server reads as 0 over REST; round "
+                    "them to 0, or ask over gRPC"
+                )
+    if declared is None:
+        return
+    for alias, spec in declared.outputs.items():
+        if spec.dtype not in _CARRIED:
+            raise InvalidInput(
+                f"output {alias!r} is {spec.dtype}, which REST cannot carry; ask over gRPC"
+            )
+    if absent := [alias for alias in declared.inputs if alias not in inputs]:
+        raise InvalidInput(
+            f"input {absent[0]!r} is left out, but over REST the server has no defaults; "
+            "give it a value, or ask over gRPC"
+        )
+
+
+def _check_input(alias: str, values: NDArray[Any]) -> None:
+    row = dtypes.BY_NUMPY[values.dtype]
+    if row.name not in _CARRIED:
+        raise InvalidInput(f"input {alias!r} is {row.name}, which REST cannot carry; ask over gRPC")
+    if 0 in values.shape[:-1] and values.shape[values.shape.index(0) + 1 :]:
+        raise InvalidInput(
+            f"input {alias!r} has shape {values.shape}, and in JSON what follows the 0 is lost; "
+            "ask over gRPC"
+        )
+
+
+# The server reads no others from JSON, and writes no others.
+_CARRIED = {
+    "DT_FLOAT", "DT_DOUBLE", "DT_INT8", "DT_UINT8", "DT_INT16", "DT_INT32", "DT_INT64",
+    "DT_UINT32", "DT_UINT64", "DT_BOOL", "DT_STRING",
+}  # fmt: skip
+_TINIEST = {np.dtype(kind): float(np.finfo(kind).tiny) for kind in ("<f4", "<f8")}
+
+
+def _has_subnormal(values: NDArray[Any]) -> bool:
+    return bool(((values != 0) & (np.abs(values) < _TINIEST[values.dtype])).any())
 
 
 def _path(context: CallContext) -> str:
@@ -139,20 +218,52 @@ def _exchange(
 ) -> Exchange[Answer]:
     def decode(answer: bytes) -> Answer:
         try:
-            return read(json.loads(answer))
+            return read(_parsed(answer))
         except _UNREADABLE as error:
             raise BadResponse(context, f"unreadable answer: {error!r}") from error
 
     return Exchange(context, method, body, decode)
 
 
-def _read_prediction(answer: Any, version: int | None) -> Prediction:
+def _parsed(answer: bytes) -> Any:
+    try:
+        return json.loads(answer)
+    except UnicodeDecodeError:  # the server writes strings as they are, whatever they hold
+        return json.loads(answer.decode("utf-8", "surrogateescape"))
+
+
+def _read_prediction(
+    answer: Any, version: int | None, wanted: Sequence[str], declared: Signature | None
+) -> Prediction:
     outputs = answer["outputs"]
-    if not isinstance(outputs, dict):
-        outputs = {"": outputs}
-    # JSON has no dtypes: what is written without a point is an integer.
-    arrays = {alias: np.asarray(values) for alias, values in outputs.items()}
-    return Prediction(arrays, version)
+    if declared is None:
+        if not isinstance(outputs, dict):
+            outputs = {"": outputs}
+        # JSON has no dtypes: what is written without a point is an integer.
+        arrays = {alias: np.asarray(values) for alias, values in outputs.items()}
+    else:
+        if len(declared.outputs) == 1:
+            outputs = dict.fromkeys(declared.outputs, outputs)
+        arrays = {alias: _read(outputs[alias], spec) for alias, spec in declared.outputs.items()}
+    return Prediction({alias: arrays[alias] for alias in wanted or arrays}, version)
+
+
+def _read(values: Any, spec: TensorSpec) -> NDArray[Any]:
+    row = dtypes.BY_NAME[spec.dtype]
+    array = np.array(values, row.numpy)
+    if row is dtypes.STRING:
+        for index, text in enumerate(array.flat):
+            array.flat[index] = _read_string(text)
+    if array.size == 0 and spec.shape:  # JSON loses the sizes that follow a 0
+        array = array.reshape(array.shape + tuple(size or 0 for size in spec.shape[array.ndim :]))
+    return array
+
+
+def _read_string(text: Any) -> bytes:
+    if isinstance(text, dict):
+        return base64.b64decode(text["b64"], validate=True)
+    found: bytes = text.encode("utf-8", "surrogateescape")
+    return found
 
 
 def _read_status(answer: Any) -> tuple[VersionStatus, ...]:
@@ -170,7 +281,11 @@ def _read_metadata(answer: Any) -> Metadata:
         spec["name"],
         int(spec["version"]),
         {
-            name: Signature(_read_specs(definition["inputs"]), _read_specs(definition["outputs"]))
+            name: Signature(
+                _read_specs(definition["inputs"]),
+                _read_specs(definition["outputs"]),
+                tuple(sorted(definition.get("defaults", ()))),
+            )
             for name, definition in signatures.items()
         },
     )

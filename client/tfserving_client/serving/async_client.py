@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
-from typing import Any, Self
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from typing import Any, Literal, Self, overload
+
+from numpy.typing import ArrayLike
 
 from tfserving_client.call.coalescing import Queue, Queues
 from tfserving_client.call.exchange import AsyncTransport
 from tfserving_client.call.steps import Call, Hedge, Result, Send, Step, Wait
 from tfserving_client.call.target import Target
-from tfserving_client.errors import CallError
-from tfserving_client.results import Metadata, VersionStatus
+from tfserving_client.errors import CallError, ServingError
+from tfserving_client.results import Metadata, Prediction, VersionStatus
 from tfserving_client.serving import protocols
-from tfserving_client.serving.verbs import READY_TIMEOUT, Verbs
+from tfserving_client.serving.parts import Part, Splitter
+from tfserving_client.serving.rows import PREDICTIONS, Rows
+from tfserving_client.serving.verbs import (
+    READY_TIMEOUT,
+    SIGNATURE,
+    Flow,
+    Meeting,
+    Verbs,
+    asked,
+)
 
 
 class AsyncServingClient(Verbs):
     """`ServingClient` for asyncio.
 
         async with AsyncServingClient("grpc://localhost:8500", model="price") as serving:
-            await serving.wait_until_ready()
+            answer = await serving.predict({"rooms": [3, 4], "city": ["Graz", "Linz"]})
 
     Coroutines may share one client. It connects at its first call, in the event loop that runs
     then; on another loop it connects anew. A cancelled call is taken back.
@@ -78,6 +98,124 @@ class AsyncServingClient(Verbs):
         """See `ServingClient.wait_until_ready`."""
         await self._run(self._wait_until_ready(version, timeout))
 
+    async def predict(
+        self,
+        inputs: Mapping[str, ArrayLike] | ArrayLike,
+        *,
+        signature: str = SIGNATURE,
+        outputs: str | Sequence[str] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+    ) -> Prediction:
+        """See `ServingClient.predict`."""
+        call = asked(inputs, signature, outputs, version, label, timeout, raw)
+        return await self._run(self._predict(call, await self._meeting()))
+
+    @overload
+    def predict_many(
+        self,
+        items: Iterable[Mapping[str, ArrayLike] | ArrayLike]
+        | AsyncIterable[Mapping[str, ArrayLike] | ArrayLike],
+        *,
+        signature: str = SIGNATURE,
+        outputs: str | Sequence[str] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+        batch_size: int = 256,
+        in_flight: int = 4,
+        progress: Callable[[int], None] | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncIterator[Prediction]: ...
+
+    @overload
+    def predict_many(
+        self,
+        items: Iterable[Mapping[str, ArrayLike] | ArrayLike]
+        | AsyncIterable[Mapping[str, ArrayLike] | ArrayLike],
+        *,
+        signature: str = SIGNATURE,
+        outputs: str | Sequence[str] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+        batch_size: int = 256,
+        in_flight: int = 4,
+        progress: Callable[[int], None] | None = None,
+        return_exceptions: bool,
+    ) -> AsyncIterator[Prediction | ServingError]: ...
+
+    def predict_many(
+        self,
+        items: Iterable[Mapping[str, ArrayLike] | ArrayLike]
+        | AsyncIterable[Mapping[str, ArrayLike] | ArrayLike],
+        *,
+        signature: str = SIGNATURE,
+        outputs: str | Sequence[str] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+        batch_size: int = 256,
+        in_flight: int = 4,
+        progress: Callable[[int], None] | None = None,
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[Prediction | ServingError]:
+        """See `ServingClient.predict_many`; the items may also come from an async generator."""
+        each = asked(None, signature, outputs, version, label, timeout, raw)
+        flow = self._flow(
+            PREDICTIONS,
+            items,
+            self._which(each),
+            timeout,
+            batch_size,
+            in_flight,
+            progress,
+            return_exceptions,
+        )
+
+        async def stream() -> AsyncIterator[Prediction | ServingError]:
+            prepare = await self._run(self._preparing(each))
+            async with contextlib.aclosing(self._stream(items, flow, prepare)) as answers:
+                async for answer in answers:
+                    yield answer
+
+        return stream()
+
+    async def _stream(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        flow: Flow,
+        prepare: Callable[[Any], Rows],
+    ) -> AsyncGenerator[Any, None]:
+        """The answers to many items."""
+        under_way: deque[tuple[Part, asyncio.Task[list[Any]]]] = deque()
+        try:
+            async for part in _parts(Splitter(flow.size, prepare), items):
+                task = asyncio.create_task(self._run(self._ask_part(part, flow)))
+                under_way.append((part, task))
+                while under_way and (len(under_way) >= flow.in_flight or under_way[0][1].done()):
+                    part, answers = under_way.popleft()
+                    for answer in flow.joiner.add(part, await answers):
+                        yield answer
+            while under_way:
+                part, answers = under_way.popleft()
+                for answer in flow.joiner.add(part, await answers):
+                    yield answer
+        finally:
+            for _, answers in under_way:
+                answers.cancel()
+
+    async def _meeting(self) -> Meeting | None:
+        """Where a caller may meet others, if calls are to be merged."""
+        if self._company is None:
+            return None
+        return Meeting((await self._here()).queues, asyncio.Semaphore(0))
+
     async def _run(self, call: Call[Result]) -> Result:
         """Do what a verb says until it has its answer."""
         home = await self._here()
@@ -125,6 +263,21 @@ class AsyncServingClient(Verbs):
 
     def _connect(self, target: Target) -> AsyncTransport:
         return protocols.async_transport(target)
+
+
+async def _parts(
+    splitter: Splitter, items: Iterable[Any] | AsyncIterable[Any]
+) -> AsyncIterator[Part]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            for part in splitter.add(item):
+                yield part
+    else:
+        for item in items:
+            for part in splitter.add(item):
+                yield part
+    for part in splitter.rest():
+        yield part
 
 
 class _Home:

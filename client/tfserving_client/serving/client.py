@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
+
+from numpy.typing import ArrayLike
 
 from tfserving_client.call.coalescing import Queue, Queues
 from tfserving_client.call.exchange import Transport
 from tfserving_client.call.steps import Call, Hedge, Result, Send, Step, Wait
 from tfserving_client.call.target import Target
-from tfserving_client.errors import CLOSED, CallError, Unreachable
-from tfserving_client.results import Metadata, VersionStatus
+from tfserving_client.errors import CLOSED, CallError, ServingError, Unreachable
+from tfserving_client.results import Metadata, Prediction, VersionStatus
 from tfserving_client.serving import protocols
-from tfserving_client.serving.verbs import READY_TIMEOUT, Verbs
+from tfserving_client.serving.parts import Part, Splitter
+from tfserving_client.serving.rows import PREDICTIONS, Rows
+from tfserving_client.serving.verbs import (
+    READY_TIMEOUT,
+    SIGNATURE,
+    Flow,
+    Meeting,
+    Verbs,
+    asked,
+)
 
 _COPIES = 64  # of requests that may be hedged, under way at once; beyond it calls are not hedged
 
@@ -23,8 +36,8 @@ class ServingClient(Verbs):
     """Asks a model on TensorFlow Serving, whatever it is.
 
         with ServingClient("grpc://localhost:8500", model="price") as serving:
-            serving.wait_until_ready()
-            print(serving.metadata().signatures)
+            answer = serving.predict({"rooms": [3, 4], "city": ["Graz", "Linz"]})
+            print(answer.outputs["price"], answer.version)
 
     Threads may share one client; it holds connections, so make one per process and close it. It
     connects at its first call: made before a fork, it can be used after it, in parent and child.
@@ -93,6 +106,156 @@ class ServingClient(Verbs):
         """
         self._run(self._wait_until_ready(version, timeout))
 
+    def predict(
+        self,
+        inputs: Mapping[str, ArrayLike] | ArrayLike,
+        *,
+        signature: str = SIGNATURE,
+        outputs: str | Sequence[str] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+    ) -> Prediction:
+        """The model's answer.
+
+        Args:
+            inputs: input name → array-like; or one array-like, where the signature has one input.
+                Text and bytes are strings. Values become the model's dtypes where that loses
+                nothing. The signature is asked for once per version, and remembered.
+            signature: which of the model's signatures to run.
+            outputs: the names of the outputs that are wanted; the default is all.
+            version: ask this version; the default is the newest that is loaded.
+            label: ask the version that carries this label.
+            timeout: seconds, instead of the client's.
+            raw: send arrays of the dtypes that they have, unchecked, and ask for no signature.
+
+        Raises:
+            InvalidInput: inputs that the signature does not take, or that would lose something;
+                nothing was sent.
+            CallError: the call failed; see `tfserving_client.errors`.
+        """
+        call = asked(inputs, signature, outputs, version, label, timeout, raw)
+        return self._run(self._predict(call, self._meeting()))
+
+    @overload
+    def predict_many(
+        self,
+        items: Iterable[Mapping[str, ArrayLike] | ArrayLike],
+        *,
+        signature: str = SIGNATURE,
+        outputs: str | Sequence[str] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+        batch_size: int = 256,
+        in_flight: int = 4,
+        progress: Callable[[int], None] | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> Iterator[Prediction]: ...
+
+    @overload
+    def predict_many(
+        self,
+        items: Iterable[Mapping[str, ArrayLike] | ArrayLike],
+        *,
+        signature: str = SIGNATURE,
+        outputs: str | Sequence[str] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+        batch_size: int = 256,
+        in_flight: int = 4,
+        progress: Callable[[int], None] | None = None,
+        return_exceptions: bool,
+    ) -> Iterator[Prediction | ServingError]: ...
+
+    def predict_many(
+        self,
+        items: Iterable[Mapping[str, ArrayLike] | ArrayLike],
+        *,
+        signature: str = SIGNATURE,
+        outputs: str | Sequence[str] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+        raw: bool = False,
+        batch_size: int = 256,
+        in_flight: int = 4,
+        progress: Callable[[int], None] | None = None,
+        return_exceptions: bool = False,
+    ) -> Iterator[Prediction | ServingError]:
+        """Predict any number of items, in requests that are under way at the same time.
+
+        Items are merged and cut, where the signature declares a first dimension of any size for
+        all inputs and outputs; without it, or with `raw`, each is a request.
+
+        Args:
+            items: whatever `predict` takes as inputs, one after the other.
+            signature: see `predict`.
+            outputs: see `predict`.
+            version: see `predict`.
+            label: see `predict`.
+            timeout: seconds for each request, all its attempts together.
+            raw: see `predict`.
+            batch_size: rows in one request, at most.
+            in_flight: requests under way at once.
+            progress: told the number of items that are answered so far.
+            return_exceptions: put an item's error in its place, and go on.
+
+        Returns:
+            One answer for each item, in order. No more than `in_flight` + 2 requests' worth of
+            items is held at any time.
+
+        Raises:
+            ServingError: an item's, in its turn, unless exceptions are returned.
+        """
+        each = asked(None, signature, outputs, version, label, timeout, raw)
+        flow = self._flow(
+            PREDICTIONS,
+            items,
+            self._which(each),
+            timeout,
+            batch_size,
+            in_flight,
+            progress,
+            return_exceptions,
+        )
+
+        def stream() -> Iterator[Prediction | ServingError]:
+            yield from self._stream(items, flow, self._run(self._preparing(each)))
+
+        return stream()
+
+    def _stream(
+        self, items: Iterable[Any], flow: Flow, prepare: Callable[[Any], Rows]
+    ) -> Iterator[Any]:
+        """The answers to many items."""
+        under_way: deque[tuple[Part, Future[list[Any]]]] = deque()
+        pool = ThreadPoolExecutor(flow.in_flight, "many")
+        try:
+            for part in _parts(Splitter(flow.size, prepare), items):
+                under_way.append((part, pool.submit(self._run, self._ask_part(part, flow))))
+                while under_way and (len(under_way) > flow.in_flight or under_way[0][1].done()):
+                    part, answers = under_way.popleft()
+                    yield from flow.joiner.add(part, answers.result())
+            while under_way:
+                part, answers = under_way.popleft()
+                yield from flow.joiner.add(part, answers.result())
+        finally:
+            # Who goes away early, by Ctrl-C perhaps, does not wait for what is under way.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _meeting(self) -> Meeting | None:
+        """Where a caller may meet others, if calls are to be merged."""
+        if self._company is None:
+            return None
+        gate = threading.Lock()
+        gate.acquire()  # the one who releases it is another thread
+        return Meeting(self._here().queues, gate)
+
     def _run(self, call: Call[Result]) -> Result:
         """Do what a verb says until it has its answer."""
         home = self._here()
@@ -131,6 +294,12 @@ class ServingClient(Verbs):
 
     def _connect(self, target: Target) -> Transport:
         return protocols.transport(target)
+
+
+def _parts(splitter: Splitter, items: Iterable[Any]) -> Iterator[Part]:
+    for item in items:
+        yield from splitter.add(item)
+    yield from splitter.rest()
 
 
 class _Home:

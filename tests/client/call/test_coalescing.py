@@ -35,7 +35,7 @@ from tfserving_client import (
 )
 from tfserving_client.call.coalescing import MOST, Question, Queue, Ticket
 from tfserving_client.call.exchange import Exchange
-from tfserving_client.digits.images import prepare
+from tfserving_client.digits.verbs import ready
 
 CONTEXT = CallContext("grpc://a", "mnist", signature="serving_default")
 ANSWER = Classification(np.zeros(1, np.int64), np.zeros((1, 10), np.float32), 7)
@@ -45,7 +45,7 @@ LATE = DeadlineExceeded(CONTEXT, "late")
 def _ticket(*, images: int = 1, until: float = 1e9) -> Ticket:
     gate = threading.Lock()
     gate.acquire()
-    batch = prepare(np.zeros((images, 28, 28), np.uint8))
+    batch = ready(np.zeros((images, 28, 28), np.uint8))
     return Ticket(Question(CONTEXT, batch, until), gate)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tfserving_client import BadResponse, CallContext
-from tfserving_client.call.exchange import Prediction
 from tfserving_client.digits.classification import classification, join, split
+from tfserving_client.results import Prediction
 
 CONTEXT = CallContext("grpc://a", "mnist")
 ROWS = np.eye(3, 10)

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfserving_client.digits.classification import Classification, join
-from tfserving_client.digits.images import Batch, prepare
 from tfserving_client.errors import InvalidInput, ServingError
+from tfserving_client.serving.rows import Answers, Rows
 
 
 @dataclass(slots=True)
 class Part:
-    """One request's worth of pieces, all for the same signature.
+    """One request's worth of pieces, all of one kind.
 
     Attributes:
-        pieces: an item each, or some images of one; a refused item is its error.
+        pieces: an item each, or some rows of one; a refused item is its error.
         ends: whether the piece is its item's last.
-        images: how many they are.
+        rows: how many they are.
+        kind: theirs; None if there are none.
     """
 
-    pieces: list[Batch | InvalidInput] = field(default_factory=list)
+    pieces: list[Rows | InvalidInput] = field(default_factory=list)
     ends: list[bool] = field(default_factory=list)
-    images: int = 0
-    signature: str | None = None
+    rows: int = 0
+    kind: Hashable = None
 
-    def add(self, piece: Batch | InvalidInput, *, ends: bool) -> None:
+    def add(self, piece: Rows | InvalidInput, *, ends: bool) -> None:
         """Take one more piece."""
         self.pieces.append(piece)
         self.ends.append(ends)
-        if isinstance(piece, Batch):
-            self.images += len(piece)
-            self.signature = piece.signature
+        if isinstance(piece, Rows):
+            self.rows += len(piece)
+            self.kind = piece.kind
 
 
 class Splitter:
-    """Cuts items into parts of at most `size` images."""
+    """Cuts items, as `prepare` reads them, into parts of at most `size` rows."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int, prepare: Callable[[Any], Rows]) -> None:
+        self._size, self._prepare = size, prepare
         self._items = 0
         self._part = Part()
 
     def add(self, item: Any) -> Iterator[Part]:
         """The parts that this item completes."""
         try:
-            batch = prepare(item)
+            batch = self._prepare(item)
         except InvalidInput as error:
             refused = InvalidInput(f"item {self._items}: {error}")
             refused.__cause__ = error
@@ -54,13 +54,13 @@ class Splitter:
         else:
             for start in range(0, len(batch), self._size):
                 piece = batch[start : start + self._size]
-                if self._part.signature not in {None, piece.signature} or (
-                    self._part.images + len(piece) > self._size
+                if self._part.kind not in {None, piece.kind} or (
+                    self._part.rows + len(piece) > self._size
                 ):
                     yield from self.rest()
                 self._part.add(piece, ends=start + self._size >= len(batch))
         self._items += 1
-        if self._part.images >= self._size or len(self._part.pieces) >= self._size:
+        if self._part.rows >= self._size or len(self._part.pieces) >= self._size:
             yield from self.rest()
 
     def rest(self) -> Iterator[Part]:
@@ -73,16 +73,21 @@ class Splitter:
 class Joiner:
     """Puts the pieces' answers together, in order."""
 
-    def __init__(self, progress: Callable[[int], None] | None, *, return_exceptions: bool) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        progress: Callable[[int], None] | None,
+        *,
+        return_exceptions: bool,
+    ) -> None:
+        self._answers = answers
         self._progress = progress
         self._return_exceptions = return_exceptions
-        self._pieces: list[Classification] = []
+        self._pieces: list[Any] = []
         self._error: ServingError | None = None
         self._items = 0
 
-    def add(
-        self, part: Part, answers: Sequence[Classification | ServingError]
-    ) -> Iterator[Classification | ServingError]:
+    def add(self, part: Part, answers: Sequence[Any]) -> Iterator[Any]:
         """The answers of the items that this part completes.
 
         Raises:
@@ -99,11 +104,11 @@ class Joiner:
             if ends:
                 yield self._whole()
 
-    def _whole(self) -> Classification | ServingError:
+    def _whole(self) -> Any:
         pieces, error = self._pieces, self._error
         self._pieces, self._error = [], None
         if error is None:
-            return join(pieces)
+            return self._answers.join(pieces)
         if not self._return_exceptions:
             raise error
         return error

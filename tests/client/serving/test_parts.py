@@ -20,8 +20,9 @@ from tfserving_client import (
     Unreachable,
 )
 from tfserving_client.call.exchange import Exchange
-from tfserving_client.digits.images import Batch
-from tfserving_client.digits.parts import Joiner, Part, Splitter
+from tfserving_client.digits.verbs import CLASSIFICATIONS, ready
+from tfserving_client.serving.parts import Joiner, Part, Splitter
+from tfserving_client.serving.rows import Rows
 
 BAD, FLOATS = "bad", "floats"
 # An item is this many integer images, as many of floats, or nothing that can be meant.
@@ -57,7 +58,7 @@ def _answer(part: Part) -> list[Classification | DigitsError]:
         if isinstance(piece, InvalidInput):
             found.append(piece)
             continue
-        values = np.asarray(piece.values).reshape(-1, 784)[:, :2]
+        values = np.asarray(piece.inputs["images"]).reshape(-1, 784)[:, :2]
         high, low = np.rint(values * (255 if values.dtype == np.float32 else 1)).astype(int).T
         bits = ((256 * high + low)[:, None] >> np.arange(10)) & 1
         found.append(Classification(low, bits.astype(np.float32), 7))
@@ -65,7 +66,7 @@ def _answer(part: Part) -> list[Classification | DigitsError]:
 
 
 def _parts(items: list[Any], size: int) -> Iterator[Part]:
-    splitter = Splitter(size)
+    splitter = Splitter(size, ready)
     for item in items:
         yield from splitter.add(item)
     yield from splitter.rest()
@@ -80,7 +81,7 @@ def _told(found: list[Any]) -> list[Any]:
 def test_every_item_gets_its_one_answer_in_order(items: list[Any], size: int) -> None:
     made, expected = _images(items)
     seen: list[int] = []
-    joiner = Joiner(seen.append, return_exceptions=True)
+    joiner = Joiner(CLASSIFICATIONS, seen.append, return_exceptions=True)
     found: list[Any] = []
     for part in _parts(made, size):
         found += joiner.add(part, _answer(part))
@@ -96,32 +97,32 @@ def test_every_item_gets_its_one_answer_in_order(items: list[Any], size: int) ->
 def test_a_part_is_for_one_signature_and_never_over_size(items: list[Any], size: int) -> None:
     made, _ = _images(items)
     for part in _parts(made, size):
-        batches = [piece for piece in part.pieces if isinstance(piece, Batch)]
-        assert part.images == sum(map(len, batches)) <= size
+        batches = [piece for piece in part.pieces if isinstance(piece, Rows)]
+        assert part.rows == sum(map(len, batches)) <= size
         assert 1 <= len(part.pieces) <= size
-        assert {batch.signature for batch in batches} <= {part.signature}
+        assert {batch.kind for batch in batches} <= {part.kind}
 
 
 def test_parts_are_filled_up() -> None:
     made, _ = _images([1] * 25)
-    assert [part.images for part in _parts(made, 10)] == [10, 10, 5]
+    assert [part.rows for part in _parts(made, 10)] == [10, 10, 5]
     (part,) = _parts([np.zeros((256, 28, 28), int)], 256)
-    assert (part.images, part.ends) == (256, [True])
+    assert (part.rows, part.ends) == (256, [True])
     made, _ = _images([25])
-    assert [(part.images, part.ends) for part in _parts(made, 10)] == [
+    assert [(part.rows, part.ends) for part in _parts(made, 10)] == [
         (10, [False]), (10, [False]), (5, [True]),
     ]  # fmt: skip
 
 
 def test_refused_items_do_not_pile_up() -> None:
-    splitter = Splitter(4)
+    splitter = Splitter(4, ready)
     assert [len([*splitter.add(5)]) for _ in range(8)] == [0, 0, 0, 1] * 2
     assert [*splitter.rest()] == []
 
 
 def test_an_item_in_pieces_has_its_first_error() -> None:
     (item,), _ = _images([5])
-    joiner = Joiner(None, return_exceptions=True)
+    joiner = Joiner(CLASSIFICATIONS, None, return_exceptions=True)
     errors = [InvalidInput("first"), InvalidInput("second")]
     first, second, third = _parts([item], 2)
     assert [*joiner.add(first, _answer(first))] == []
@@ -180,7 +181,7 @@ def _pulled(count: list[int]) -> Iterator[Any]:
 def _join_threads() -> None:
     """The threads end with what was under way."""
     for thread in threading.enumerate():
-        if "classify_many" in thread.name:
+        if "many" in thread.name:
             thread.join(30)
             assert not thread.is_alive()
 

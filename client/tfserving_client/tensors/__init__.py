@@ -1,0 +1,1 @@
+"""Tensors: TensorFlow's dtypes as numpy's, and what callers hold as what a signature takes."""
