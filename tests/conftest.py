@@ -23,7 +23,8 @@ from deploy.runner import free_ports
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("steady")
+settings.register_profile("thorough", settings.get_profile("steady"), max_examples=2500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 # A job that a shell put in the background ignores Ctrl-C, and so would all that it starts: the
 # programs whose way to end is tested, too.

@@ -28,6 +28,7 @@ from tfserving_client import (
     DigitClient,
     Metadata,
     Policy,
+    Prediction,
     ServingClient,
     VersionStatus,
 )
@@ -66,6 +67,18 @@ class Awaited:
 
     def classify(self, images: Any, **options: Any) -> Classification:
         return self.do(self.client.classify(images, **options))
+
+    def predict(self, inputs: Any, **options: Any) -> Prediction:
+        return self.do(self.client.predict(inputs, **options))
+
+    def predict_many(self, items: Any, **options: Any) -> Iterator[Any]:
+        """Each answer as soon as it is there."""
+        answers = self.client.predict_many(items, **options)
+        while True:
+            try:
+                yield self.do(anext(answers))  # type: ignore[arg-type]
+            except StopAsyncIteration:
+                return
 
     def status(self, **options: Any) -> tuple[VersionStatus, ...]:
         return self.do(self.client.status(**options))

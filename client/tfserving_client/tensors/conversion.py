@@ -146,11 +146,11 @@ def _numbers(alias: str, value: Any, array: Array, row: DType) -> Array:
 
 def _integers(alias: str, array: Array, row: DType) -> Array:
     low, high = row.bounds or (0, 1)
-    if array.size and not (low <= array.min() and array.max() <= high):
-        wrong = array[(array < low) | (array > high)][0]
-        raise InvalidInput(
-            f"input {alias!r} holds {shown(int(wrong))}; {row.name} is {low}..{high}"
-        )
+    if array.size:
+        least, greatest = int(array.min()), int(array.max())
+        if not (low <= least and greatest <= high):
+            wrong = shown(least if least < low else greatest)
+            raise InvalidInput(f"input {alias!r} holds {wrong}; {row.name} is {low}..{high}")
     return array.astype(row.plain).view(row.numpy)
 
 
@@ -176,7 +176,7 @@ def _floats(alias: str, array: Array, row: DType) -> Array:
         whole = [int(value) if np.isfinite(value) else None for value in held.real.ravel().tolist()]
         lost |= np.array(whole, object).reshape(array.shape) != array
     if lost.any():
-        wrong = array[lost][0]
+        wrong = array[lost].tolist()[0]
         raise InvalidInput(f"input {alias!r} holds {shown(wrong)}, which {row.name} cannot hold")
     return made
 
