@@ -173,8 +173,9 @@ class Verbs:
             prediction: Prediction = yield from self._ask(Question(context, rows, deadline))
             return prediction
         was_known = (context.version, context.label) in self._known
-        declared = yield from self._declared(context, deadline)
+        declared = None
         try:
+            declared = yield from self._declared(context, deadline)
             question = Question(context, _rows(asked, declared), deadline)
             prediction = yield from self._answer(question, meeting)
         except (InvalidInput, Rejected, BadResponse):

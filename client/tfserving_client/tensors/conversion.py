@@ -157,7 +157,7 @@ def _integers(alias: str, array: Array, row: DType) -> Array:
 def _floats(alias: str, array: Array, row: DType) -> Array:
     held: Array
     try:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a NaN may be a signalling one
             if row is dtypes.BFLOAT16:
                 made = dtypes.to_bfloat16(array.astype(np.float32))
                 held = dtypes.from_bfloat16(made)

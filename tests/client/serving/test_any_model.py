@@ -195,7 +195,8 @@ def _quiet(array: Any, row: dtypes.DType) -> Any:
     if row.numpy.kind not in "fc":
         return array
     parts = array.view(array.real.dtype)
-    return np.where(np.isnan(parts), parts + 1, parts).view(row.numpy)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(np.isnan(parts), parts + 1, parts).view(row.numpy)
 
 
 def _bits(array: Any, row: dtypes.DType) -> Any:

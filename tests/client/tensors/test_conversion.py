@@ -141,6 +141,16 @@ def test_every_float32_survives_a_float64() -> None:
     assert np.array_equal(made(finite.tolist(), "DT_FLOAT"), finite)
 
 
+def test_any_float_becomes_any_other_without_a_warning() -> None:
+    bits = np.random.default_rng(2).integers(0, 1 << 64, 1000, np.uint64)
+    odd = [0x7FF0000000000001, 0xFFF0000000000001]  # NaN that signal
+    doubles = np.concatenate([np.array(odd, np.uint64), bits]).view(np.float64)
+    small = np.nan_to_num(doubles % 1000)
+    for dtype in ("DT_FLOAT", "DT_HALF", "DT_BFLOAT16", "DT_COMPLEX64"):
+        assert made(small, dtype).shape == small.shape
+        assert made(doubles[:2], dtype).shape == (2,)
+
+
 TWO = Signature(
     {"a": TensorSpec("DT_INT64", (None,)), "b": TensorSpec("DT_FLOAT", ())}, {}, optional=("b",)
 )
