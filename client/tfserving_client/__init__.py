@@ -33,7 +33,9 @@ if TYPE_CHECKING:
         ServingError,
         Unreachable,
     )
+    from tfserving_client.grpc.examples import serialize_example
     from tfserving_client.results import (
+        Label,
         Metadata,
         Prediction,
         Signature,
@@ -59,6 +61,7 @@ __all__ = [
     "DigitClient",
     "DigitsError",
     "InvalidInput",
+    "Label",
     "Metadata",
     "NotFound",
     "Overloaded",
@@ -74,6 +77,7 @@ __all__ = [
     "Tls",
     "Unreachable",
     "VersionStatus",
+    "serialize_example",
 ]
 
 # Modules are imported when a name of theirs is asked for: neither --help, nor Ctrl-C in a command's
@@ -85,9 +89,10 @@ _MODULES = {
     "digits.async_client": "AsyncDigitClient",
     "digits.classification": "Classification",
     "digits.client": "DigitClient",
+    "grpc.examples": "serialize_example",
     "errors": "AccessDenied BadResponse CallContext CallError DeadlineExceeded DigitsError "
     "InvalidInput NotFound Overloaded Rejected ServerFailed ServingError Unreachable",
-    "results": "Metadata Prediction Signature State TensorSpec VersionStatus",
+    "results": "Label Metadata Prediction Signature State TensorSpec VersionStatus",
     "serving.async_client": "AsyncServingClient",
     "serving.client": "ServingClient",
 }

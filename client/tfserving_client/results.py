@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # numpy loads slowly, and errors and states have no need of it
     from numpy.typing import NDArray
@@ -89,3 +89,10 @@ class Prediction:
             raise ValueError(f"the outputs are {names}; name the one in outputs[…]")
         (array,) = self.outputs.values()
         return array
+
+
+class Label(NamedTuple):
+    """One of the classes that an example may be of; "" where the model names none."""
+
+    label: str
+    score: float

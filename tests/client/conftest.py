@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 import grpc
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
 from tests.client.memory import Clock
@@ -26,6 +27,7 @@ from tfserving_client import (
     AsyncServingClient,
     Classification,
     DigitClient,
+    Label,
     Metadata,
     Policy,
     Prediction,
@@ -79,6 +81,12 @@ class Awaited:
                 yield self.do(anext(answers))  # type: ignore[arg-type]
             except StopAsyncIteration:
                 return
+
+    def classify_examples(self, examples: Any, **options: Any) -> list[list[Label]]:
+        return self.do(self.client.classify_examples(examples, **options))
+
+    def regress_examples(self, examples: Any, **options: Any) -> NDArray[np.float32]:
+        return self.do(self.client.regress_examples(examples, **options))
 
     def status(self, **options: Any) -> tuple[VersionStatus, ...]:
         return self.do(self.client.status(**options))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tfserving_client.errors import CallContext
-from tfserving_client.results import Metadata, Prediction, Signature, VersionStatus
+from tfserving_client.results import Label, Metadata, Prediction, Signature, VersionStatus
 
 Answer = TypeVar("Answer")
 
@@ -36,7 +37,7 @@ class Exchange(NamedTuple, Generic[Answer]):
 
 
 class Wire(Protocol):
-    """How the three calls look on one protocol."""
+    """How the calls look on one protocol."""
 
     def predict(
         self,
@@ -57,6 +58,16 @@ class Wire(Protocol):
         Raises:
             InvalidInput: the protocol cannot carry this.
         """
+
+    def classify(
+        self, context: CallContext, examples: Sequence[Mapping[str, Any]]
+    ) -> Exchange[list[list[Label]]]:
+        """The labels of each example, by a signature for it."""
+
+    def regress(
+        self, context: CallContext, examples: Sequence[Mapping[str, Any]]
+    ) -> Exchange[NDArray[np.float32]]:
+        """The number of each example, by a signature for it."""
 
     def status(self, context: CallContext) -> Exchange[tuple[VersionStatus, ...]]:
         """State of every version the server has seen, newest first."""

@@ -18,6 +18,7 @@ _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
     "bool": _Field.TYPE_BOOL,
     "bytes": _Field.TYPE_BYTES,
+    "float": _Field.TYPE_FLOAT,
     "int32": _Field.TYPE_INT32,
     "int64": _Field.TYPE_INT64,
     "string": _Field.TYPE_STRING,
@@ -58,6 +59,26 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "output_filter": (3, "repeated string"),
     },
     "PredictResponse": {"outputs": (1, "map Tensor"), "model_spec": (2, "ModelSpec")},
+    "BytesList": {"value": (1, "repeated bytes")},
+    "FloatList": {"value": (1, "bytes")},
+    "Int64List": {"value": (1, "repeated int64")},
+    "Feature": {
+        "bytes_list": (1, "BytesList"),
+        "float_list": (2, "FloatList"),
+        "int64_list": (3, "Int64List"),
+    },
+    "Features": {"feature": (1, "map Feature")},
+    "Example": {"features": (1, "Features")},
+    "ExampleList": {"examples": (1, "repeated Example")},
+    "Input": {"example_list": (1, "ExampleList")},
+    "ExamplesRequest": {"model_spec": (1, "ModelSpec"), "input": (2, "Input")},
+    "Class": {"label": (1, "string"), "score": (2, "float")},
+    "Classifications": {"classes": (1, "repeated Class")},
+    "ClassificationResult": {"classifications": (1, "repeated Classifications")},
+    "ClassificationResponse": {"result": (1, "ClassificationResult")},
+    "Regression": {"value": (1, "float")},
+    "RegressionResult": {"regressions": (1, "repeated Regression")},
+    "RegressionResponse": {"result": (1, "RegressionResult")},
     "StatusRequest": {"model_spec": (1, "ModelSpec")},
     "Status": {"error_code": (1, "int32"), "error_message": (2, "string")},
     "VersionStatus": {"version": (1, "int64"), "state": (2, "int32"), "status": (3, "Status")},
@@ -123,6 +144,10 @@ _classes = _declare()
 PredictRequest = _classes["PredictRequest"]
 PredictResponse = _classes["PredictResponse"]
 Tensor = _classes["Tensor"]
+Example = _classes["Example"]
+ExamplesRequest = _classes["ExamplesRequest"]
+ClassificationResponse = _classes["ClassificationResponse"]
+RegressionResponse = _classes["RegressionResponse"]
 StatusRequest = _classes["StatusRequest"]
 StatusResponse = _classes["StatusResponse"]
 MetadataRequest = _classes["MetadataRequest"]

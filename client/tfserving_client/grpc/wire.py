@@ -1,4 +1,4 @@
-"""The three calls as TensorFlow Serving's gRPC messages."""
+"""The calls as TensorFlow Serving's gRPC messages."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from tfserving_client.errors import (
 )
 from tfserving_client.grpc import messages
 from tfserving_client.results import (
+    Label,
     Metadata,
     Prediction,
     Signature,
@@ -36,6 +37,7 @@ from tfserving_client.results import (
 )
 from tfserving_client.tensors import dtypes
 from tfserving_client.tensors.dtypes import DType
+from tfserving_client.tensors.features import Features
 
 _PREDICTION_SERVICE = "/tensorflow.serving.PredictionService"
 _MODEL_SERVICE = "/tensorflow.serving.ModelService"
@@ -93,6 +95,35 @@ class GrpcWire:
             _predict_request(context, inputs, tuple(outputs)),
             messages.PredictResponse,
             _read_prediction,
+        )
+
+    def classify(
+        self, context: CallContext, examples: Sequence[Features]
+    ) -> Exchange[list[list[Label]]]:
+        """The labels of each example, by a signature for it."""
+        return _exchange(
+            context,
+            f"{_PREDICTION_SERVICE}/Classify",
+            _examples_request(context, examples),
+            messages.ClassificationResponse,
+            lambda response: [
+                [Label(found.label, found.score) for found in row.classes]
+                for row in response.result.classifications
+            ],
+        )
+
+    def regress(
+        self, context: CallContext, examples: Sequence[Features]
+    ) -> Exchange[NDArray[np.float32]]:
+        """The number of each example, by a signature for it."""
+        return _exchange(
+            context,
+            f"{_PREDICTION_SERVICE}/Regress",
+            _examples_request(context, examples),
+            messages.RegressionResponse,
+            lambda response: np.array(
+                [row.value for row in response.result.regressions], np.float32
+            ),
         )
 
     def status(self, context: CallContext) -> Exchange[tuple[VersionStatus, ...]]:
@@ -223,6 +254,32 @@ def _before_inputs(context: CallContext, outputs: tuple[str, ...]) -> bytes:
         request.model_spec.signature_name = context.signature
     written: bytes = request.SerializeToString()
     return written
+
+
+def _examples_request(context: CallContext, examples: Sequence[Features]) -> bytes:
+    request = messages.ExamplesRequest()
+    _specify(request.model_spec, context)
+    request.model_spec.signature_name = context.signature or ""
+    request.input.example_list.examples.extend(map(write_example, examples))
+    written: bytes = request.SerializeToString()
+    return written
+
+
+def write_example(features: Features) -> Any:
+    """The message for a tf.Example."""
+    example = messages.Example()
+    written = example.features.feature
+    for name, values in features.items():
+        kind = type(values[0]) if values else None
+        if kind is bytes:
+            written[name].bytes_list.value.extend(values)
+        elif kind is int:
+            written[name].int64_list.value.extend(values)
+        elif kind is float:
+            written[name].float_list.value = np.array(values, "<f4").tobytes()
+        else:
+            written[name].SetInParent()
+    return example
 
 
 def _before_tensor(alias: str, length: int) -> bytes:

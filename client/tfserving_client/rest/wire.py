@@ -1,4 +1,4 @@
-"""The three calls as TensorFlow Serving's REST bodies."""
+"""The calls as TensorFlow Serving's REST bodies."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from tfserving_client.errors import (
     Unreachable,
 )
 from tfserving_client.results import (
+    Label,
     Metadata,
     Prediction,
     Signature,
@@ -36,6 +37,7 @@ from tfserving_client.results import (
     VersionStatus,
 )
 from tfserving_client.tensors import dtypes
+from tfserving_client.tensors.features import Features
 
 # Every status that TensorFlow Serving emits, and those of a proxy before it.
 ERRORS: Mapping[int, type[CallError]] = {
@@ -87,6 +89,31 @@ class RestWire:
             b'{"signature_name":%b,"inputs":%b}'
             % (json.dumps(context.signature).encode(), _json(inputs)),
             lambda answer: _read_prediction(answer, context.version, outputs, declared),
+        )
+
+    def classify(
+        self, context: CallContext, examples: Sequence[Features]
+    ) -> Exchange[list[list[Label]]]:
+        """The labels of each example, by a signature for it."""
+        return _exchange(
+            context,
+            f"POST {_path(context)}:classify",
+            _examples(context, examples),
+            lambda answer: [
+                [Label(str(label), float(score)) for label, score in row]
+                for row in answer["results"]
+            ],
+        )
+
+    def regress(
+        self, context: CallContext, examples: Sequence[Features]
+    ) -> Exchange[NDArray[np.float32]]:
+        """The number of each example, by a signature for it."""
+        return _exchange(
+            context,
+            f"POST {_path(context)}:regress",
+            _examples(context, examples),
+            lambda answer: np.array(answer["results"], np.float32),
         )
 
     def status(self, context: CallContext) -> Exchange[tuple[VersionStatus, ...]]:
@@ -149,6 +176,11 @@ def _values(values: NDArray[Any] | list[bytes]) -> bytes:
     # Lists of finite numbers print as JSON, four times faster than json.dumps writes them.
     text = str(values.tolist()).replace(" ", "")
     return (text.lower() if kind == "b" else text).encode()
+
+
+def _examples(context: CallContext, examples: Sequence[Features]) -> bytes:
+    body = {"signature_name": context.signature, "examples": examples}
+    return json.dumps(body, default=_base64, separators=(",", ":")).encode()
 
 
 def _base64(data: bytes) -> dict[str, str]:

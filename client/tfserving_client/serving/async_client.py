@@ -16,14 +16,15 @@ from collections.abc import (
 )
 from typing import Any, Literal, Self, overload
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from tfserving_client.call.coalescing import Queue, Queues
 from tfserving_client.call.exchange import AsyncTransport
 from tfserving_client.call.steps import Call, Hedge, Result, Send, Step, Wait
 from tfserving_client.call.target import Target
 from tfserving_client.errors import CallError, ServingError
-from tfserving_client.results import Metadata, Prediction, VersionStatus
+from tfserving_client.results import Label, Metadata, Prediction, VersionStatus
 from tfserving_client.serving import protocols
 from tfserving_client.serving.parts import Part, Splitter
 from tfserving_client.serving.rows import PREDICTIONS, Rows
@@ -100,7 +101,7 @@ class AsyncServingClient(Verbs):
 
     async def predict(
         self,
-        inputs: Mapping[str, ArrayLike] | ArrayLike,
+        inputs: Mapping[str, object] | ArrayLike,
         *,
         signature: str = SIGNATURE,
         outputs: str | Sequence[str] | None = None,
@@ -116,8 +117,8 @@ class AsyncServingClient(Verbs):
     @overload
     def predict_many(
         self,
-        items: Iterable[Mapping[str, ArrayLike] | ArrayLike]
-        | AsyncIterable[Mapping[str, ArrayLike] | ArrayLike],
+        items: Iterable[Mapping[str, object] | ArrayLike]
+        | AsyncIterable[Mapping[str, object] | ArrayLike],
         *,
         signature: str = SIGNATURE,
         outputs: str | Sequence[str] | None = None,
@@ -134,8 +135,8 @@ class AsyncServingClient(Verbs):
     @overload
     def predict_many(
         self,
-        items: Iterable[Mapping[str, ArrayLike] | ArrayLike]
-        | AsyncIterable[Mapping[str, ArrayLike] | ArrayLike],
+        items: Iterable[Mapping[str, object] | ArrayLike]
+        | AsyncIterable[Mapping[str, object] | ArrayLike],
         *,
         signature: str = SIGNATURE,
         outputs: str | Sequence[str] | None = None,
@@ -151,8 +152,8 @@ class AsyncServingClient(Verbs):
 
     def predict_many(
         self,
-        items: Iterable[Mapping[str, ArrayLike] | ArrayLike]
-        | AsyncIterable[Mapping[str, ArrayLike] | ArrayLike],
+        items: Iterable[Mapping[str, object] | ArrayLike]
+        | AsyncIterable[Mapping[str, object] | ArrayLike],
         *,
         signature: str = SIGNATURE,
         outputs: str | Sequence[str] | None = None,
@@ -185,6 +186,32 @@ class AsyncServingClient(Verbs):
                     yield answer
 
         return stream()
+
+    async def classify_examples(
+        self,
+        examples: Iterable[Mapping[str, object]],
+        *,
+        signature: str = SIGNATURE,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+    ) -> list[list[Label]]:
+        """See `ServingClient.classify_examples`."""
+        call = self._classify_examples(examples, signature, version, label, timeout)
+        return await self._run(call)
+
+    async def regress_examples(
+        self,
+        examples: Iterable[Mapping[str, object]],
+        *,
+        signature: str = SIGNATURE,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+    ) -> NDArray[np.float32]:
+        """See `ServingClient.regress_examples`."""
+        call = self._regress_examples(examples, signature, version, label, timeout)
+        return await self._run(call)
 
     async def _stream(
         self,

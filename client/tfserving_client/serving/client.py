@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any, Literal, Self, overload
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from tfserving_client.call.coalescing import Queue, Queues
 from tfserving_client.call.exchange import Transport
 from tfserving_client.call.steps import Call, Hedge, Result, Send, Step, Wait
 from tfserving_client.call.target import Target
 from tfserving_client.errors import CLOSED, CallError, ServingError, Unreachable
-from tfserving_client.results import Metadata, Prediction, VersionStatus
+from tfserving_client.results import Label, Metadata, Prediction, VersionStatus
 from tfserving_client.serving import protocols
 from tfserving_client.serving.parts import Part, Splitter
 from tfserving_client.serving.rows import PREDICTIONS, Rows
@@ -108,7 +109,7 @@ class ServingClient(Verbs):
 
     def predict(
         self,
-        inputs: Mapping[str, ArrayLike] | ArrayLike,
+        inputs: Mapping[str, object] | ArrayLike,
         *,
         signature: str = SIGNATURE,
         outputs: str | Sequence[str] | None = None,
@@ -141,7 +142,7 @@ class ServingClient(Verbs):
     @overload
     def predict_many(
         self,
-        items: Iterable[Mapping[str, ArrayLike] | ArrayLike],
+        items: Iterable[Mapping[str, object] | ArrayLike],
         *,
         signature: str = SIGNATURE,
         outputs: str | Sequence[str] | None = None,
@@ -158,7 +159,7 @@ class ServingClient(Verbs):
     @overload
     def predict_many(
         self,
-        items: Iterable[Mapping[str, ArrayLike] | ArrayLike],
+        items: Iterable[Mapping[str, object] | ArrayLike],
         *,
         signature: str = SIGNATURE,
         outputs: str | Sequence[str] | None = None,
@@ -174,7 +175,7 @@ class ServingClient(Verbs):
 
     def predict_many(
         self,
-        items: Iterable[Mapping[str, ArrayLike] | ArrayLike],
+        items: Iterable[Mapping[str, object] | ArrayLike],
         *,
         signature: str = SIGNATURE,
         outputs: str | Sequence[str] | None = None,
@@ -228,6 +229,48 @@ class ServingClient(Verbs):
             yield from self._stream(items, flow, self._run(self._preparing(each)))
 
         return stream()
+
+    def classify_examples(
+        self,
+        examples: Iterable[Mapping[str, object]],
+        *,
+        signature: str = SIGNATURE,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+    ) -> list[list[Label]]:
+        """The labels of each example and their scores, by a signature made for Classify.
+
+        Args:
+            examples: for each, feature name → number, text, bytes, or a flat list of one kind.
+                Integers are int64 features, so write 1.0 for a float.
+            signature: see `predict`.
+            version: see `predict`.
+            label: see `predict`.
+            timeout: see `predict`.
+
+        Raises:
+            InvalidInput: something other than such examples; nothing was sent.
+            CallError: the call failed; see `tfserving_client.errors`.
+        """
+        call = self._classify_examples(examples, signature, version, label, timeout)
+        return self._run(call)
+
+    def regress_examples(
+        self,
+        examples: Iterable[Mapping[str, object]],
+        *,
+        signature: str = SIGNATURE,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float | None = None,
+    ) -> NDArray[np.float32]:
+        """The number of each example (n,), by a signature made for Regress.
+
+        The arguments and errors are those of `classify_examples`.
+        """
+        call = self._regress_examples(examples, signature, version, label, timeout)
+        return self._run(call)
 
     def _stream(
         self, items: Iterable[Any], flow: Flow, prepare: Callable[[Any], Rows]

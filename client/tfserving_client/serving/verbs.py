@@ -15,6 +15,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tfserving_client.call.arguments import (
     checked_count,
     checked_headers,
@@ -49,11 +52,12 @@ from tfserving_client.errors import (
     ServerFailed,
     Unreachable,
 )
-from tfserving_client.results import Metadata, Prediction, Signature, State, VersionStatus
+from tfserving_client.results import Label, Metadata, Prediction, Signature, State, VersionStatus
 from tfserving_client.serving.parts import Joiner, Part
 from tfserving_client.serving.protocols import wire
 from tfserving_client.serving.rows import PREDICTIONS, Answers, Rows, Uneven, counted, merged
 from tfserving_client.tensors.conversion import as_they_are, conformed
+from tfserving_client.tensors.features import checked_examples
 
 SIGNATURE = "serving_default"
 READY_TIMEOUT = 60.0  # seconds; a server's start with its warm-up takes a few
@@ -339,6 +343,30 @@ class Verbs:
             which,
             timeout,
         )
+
+    def _classify_examples(
+        self,
+        examples: Any,
+        signature: str,
+        version: int | None,
+        label: str | None,
+        timeout: float | None,
+    ) -> Call[list[list[Label]]]:
+        context = self._context(version, label, checked_name("signature", signature))
+        exchange = self._wire().classify(context, checked_examples(examples))
+        return (yield from self._caller.call(exchange, self._deadline(timeout)))
+
+    def _regress_examples(
+        self,
+        examples: Any,
+        signature: str,
+        version: int | None,
+        label: str | None,
+        timeout: float | None,
+    ) -> Call[NDArray[np.float32]]:
+        context = self._context(version, label, checked_name("signature", signature))
+        exchange = self._wire().regress(context, checked_examples(examples))
+        return (yield from self._caller.call(exchange, self._deadline(timeout)))
 
     def _which(self, asked: Asked) -> CallContext:
         signature = checked_name("signature", asked.signature)

@@ -23,6 +23,7 @@ from tfserving_client import (
     Prediction,
     Rejected,
     ServingClient,
+    serialize_example,
 )
 from tfserving_client.tensors import dtypes
 
@@ -106,7 +107,7 @@ def test_raw_sends_what_it_is_given(houses: Any, scheme: str) -> None:
 
 def test_a_model_that_is_not_there(models: Served, scheme: str, serving: Serving) -> None:
     with serving(models.url(scheme), model="hose") as client, pytest.raises(NotFound):
-        client.predict([1])  # type: ignore[union-attr]
+        client.predict([1])
 
 
 def test_many_in_order(houses: Any) -> None:
@@ -266,3 +267,33 @@ def test_strings_that_are_no_text_survive_under_any_name(
 ) -> None:
     for client in echoes:
         assert client.predict(strings, signature="text").output.tolist() == strings
+
+
+# --- tf.Example ---
+
+EXAMPLES = [{"age": 4, "weight": 1.0, "name": "ann"}, {"age": [2], "weight": [1.5], "name": b"bob"}]
+SHARES = [0.25, 0.75]
+
+
+@pytest.fixture
+def people(models: Served, scheme: str, serving: Serving) -> Iterator[Any]:
+    with serving(models.url(scheme), model="example") as client:
+        yield client
+
+
+def test_examples_are_classified(people: Any) -> None:
+    assert people.classify_examples(EXAMPLES, signature="classify") == [
+        [("ann", 0.25), ("ANN", 0.75)], [("bob", 0.75), ("BOB", 0.25)],
+    ]  # fmt: skip
+    with pytest.raises(Rejected):
+        people.classify_examples([{"age": 4.0, "weight": 1.0}], signature="classify")
+
+
+def test_examples_are_regressed(people: Any) -> None:
+    found = people.regress_examples(EXAMPLES, signature="regress", version=1)
+    assert (found.dtype, found.tolist()) == (np.float32, SHARES)
+
+
+def test_examples_are_inputs_as_bytes(people: Any) -> None:
+    answer = people.predict([*map(serialize_example, EXAMPLES)])
+    assert answer.output.tolist() == SHARES
