@@ -95,7 +95,7 @@ class FakeServer:
     digit: int = 0
     versions: dict[int, State] = field(default_factory=lambda: {1: State.AVAILABLE})
     signatures: Mapping[str, Signature] = field(default_factory=lambda: DIGITS)
-    respond: Callable[[Received], Mapping[str, ArrayLike]] | None = None
+    respond: Callable[[Received], Mapping[str, object]] | None = None
     received: list[Received] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
     _script: deque[Any] = field(default_factory=deque)
@@ -104,7 +104,7 @@ class FakeServer:
         self,
         *digits: int,
         probabilities: ArrayLike | None = None,
-        outputs: Mapping[str, ArrayLike] | None = None,
+        outputs: Mapping[str, object] | None = None,
     ) -> None:
         """Answer the next request with these digits, probabilities (n, 10), or outputs by name."""
         if outputs is None:
@@ -167,7 +167,7 @@ class FakeServer:
             response.outputs[alias].CopyFrom(write_tensor(array))
         return response
 
-    def _unscripted(self, received: Received) -> Mapping[str, ArrayLike]:
+    def _unscripted(self, received: Received) -> Mapping[str, object]:
         if self.respond:
             return self.respond(received)
         signature = str(received.context.signature)
@@ -216,7 +216,7 @@ class FakeServer:
         return asked.version or max(available)
 
 
-def _classified(ones: NDArray[Any], shares: ArrayLike | None = None) -> Mapping[str, ArrayLike]:
+def _classified(ones: NDArray[Any], shares: ArrayLike | None = None) -> Mapping[str, object]:
     probabilities = np.asarray(ones if shares is None else shares, np.float32)
     return {"probabilities": probabilities, "digits": probabilities.argmax(axis=-1)}
 

@@ -26,10 +26,12 @@ from tfserving_client import (
     DigitClient,
     DigitsError,
     InvalidInput,
+    Label,
     Metadata,
     NotFound,
     Overloaded,
     Policy,
+    Prediction,
     Rejected,
     ServerFailed,
     ServingClient,
@@ -40,8 +42,9 @@ from tfserving_client import (
     Tls,
     Unreachable,
     VersionStatus,
+    serialize_example,
 )
-from tfserving_client.testing import FakeServer
+from tfserving_client.testing import FakeServer, Received
 
 URL = "grpc://localhost:8500"
 IMAGES: NDArray[np.uint8] = np.zeros((2, 28, 28), np.uint8)
@@ -203,11 +206,48 @@ def any_model() -> None:
     base.close()
 
 
+def predictions(serving: ServingClient, lenient: bool) -> None:
+    answer = serving.predict({"rooms": [3, 4], "city": ["Graz", b"Linz"], "at": np.zeros((2, 3))})
+    assert_type(answer, Prediction)
+    assert_type(answer.version, int | None)
+    columns = {"rooms": [3, 4], "city": ["Graz", "Linz"]}
+    price = serving.predict(columns, signature="fast", outputs=["price"], label="stable", timeout=1)
+    print(price.output.tolist(), price.outputs["price"].shape)
+    serving.predict([[0.5, 1.5]], outputs="price", version=3)
+    serving.predict(np.zeros((2, 3), np.float32), raw=True)
+    answers = serving.predict_many([columns, columns], batch_size=64, in_flight=2)
+    assert_type(answers, Iterator[Prediction])
+    each = serving.predict_many(([n] for n in range(9)), return_exceptions=True, progress=print)
+    assert_type(each, Iterator[Prediction | ServingError])
+    either = serving.predict_many([columns], return_exceptions=lenient)
+    assert_type(either, Iterator[Prediction | ServingError])
+    people: list[dict[str, object]] = [{"age": 4, "weight": [1.5], "name": "ann"}]
+    labels = serving.classify_examples(people, signature="classify")
+    assert_type(labels, list[list[Label]])
+    assert_type(labels[0][0].label, str)
+    assert_type(labels[0][0].score, float)
+    assert_type(serving.regress_examples(people, version=3), NDArray[np.float32])
+    assert_type(serialize_example({"age": 4}), bytes)
+
+
 async def any_model_awaited() -> None:
     async with AsyncServingClient(URL, model="price") as serving:
         assert_type(serving, AsyncServingClient)
         assert_type(await serving.metadata(label="stable"), Metadata)
         assert_type(await serving.ready(version=2), bool)
+        assert_type(await serving.predict({"rooms": [3]}), Prediction)
+        people = [{"age": 4, "name": "ann"}]
+        assert_type(await serving.classify_examples(people), list[list[Label]])
+        assert_type(await serving.regress_examples(people), NDArray[np.float32])
+
+        async def rows() -> AsyncIterator[dict[str, list[int]]]:
+            yield {"rooms": [3]}
+
+        answers = serving.predict_many(rows())
+        assert_type(answers, AsyncIterator[Prediction])
+        each = serving.predict_many([[1], [2]], return_exceptions=True)
+        assert_type(each, AsyncIterator[Prediction | ServingError])
+    AsyncServingClient(URL, model="price", coalesce=True)
 
 
 async def fakes() -> None:
@@ -225,3 +265,16 @@ async def fakes() -> None:
     assert_type(server.received[0].images, int)
     assert_type(server.received[0].headers, Mapping[str, str])
     assert_type(server.waited, list[float])
+    price = Signature(
+        {"rooms": TensorSpec("DT_INT64", (None,))}, {"price": TensorSpec("DT_FLOAT", (None,))}
+    )
+
+    def respond(received: Received) -> dict[str, NDArray[np.float64]]:
+        return {"price": received.inputs["rooms"] * 1000.0}
+
+    houses = FakeServer(signatures={"serving_default": price}, respond=respond)
+    houses.will_answer(outputs={"price": [250_000]})
+    with houses.serving_client(model="price") as serving:
+        assert_type(serving, ServingClient)
+    async with houses.async_serving_client(model="price", timeout=1) as awaited_serving:
+        assert_type(awaited_serving, AsyncServingClient)

@@ -5,8 +5,17 @@ import asyncio
 import numpy as np
 import pytest
 
-from tfserving_client import NotFound, Overloaded, Rejected, State, Unreachable
-from tfserving_client.testing import FakeServer
+from tfserving_client import (
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    Rejected,
+    Signature,
+    State,
+    TensorSpec,
+    Unreachable,
+)
+from tfserving_client.testing import FakeServer, Received
 
 IMAGES = np.zeros((2, 28, 28), np.uint8)
 
@@ -75,3 +84,63 @@ def test_who_waits_lets_others_work() -> None:
             await waiting
 
     asyncio.run(main())
+
+
+PRICE = Signature(
+    {"rooms": TensorSpec("DT_INT64", (None,)), "city": TensorSpec("DT_STRING", (None,))},
+    {"price": TensorSpec("DT_FLOAT", (None,)), "note": TensorSpec("DT_STRING", (None,))},
+)
+HOUSES = {"rooms": [3, 4], "city": ["Graz", "Linz"]}
+ANSWER = {"price": [250_000, 1.5], "note": ["good", b"bad"]}
+
+
+def test_any_model_answers_as_scripted_and_tells_what_it_was_asked() -> None:
+    server = FakeServer(signatures={"serving_default": PRICE})
+    server.will_fail(Unreachable)
+    server.will_answer(outputs=ANSWER)
+    with server.serving_client(model="price") as serving:
+        answer = serving.predict(HOUSES)
+        assert serving.metadata().signatures == {"serving_default": PRICE}
+    assert answer.outputs["price"].tolist() == [250_000, 1.5]
+    assert answer.outputs["price"].dtype == np.float32
+    assert answer.outputs["note"].tolist() == [b"good", b"bad"]
+    assert [request.context.model for request in server.received] == ["price"] * 2
+    assert server.received[1].inputs["rooms"].tolist() == [3, 4]
+    assert server.received[1].inputs["city"].tolist() == [b"Graz", b"Linz"]
+
+
+def test_any_model_responds_to_what_it_is_asked() -> None:
+    def respond(received: Received) -> dict[str, object]:
+        return {"price": received.inputs["rooms"] * 2, "note": received.inputs["city"]}
+
+    async def main() -> list[list[float]]:
+        server = FakeServer(signatures={"serving_default": PRICE}, respond=respond)
+        async with server.async_serving_client(model="price") as serving:
+            assert list((await serving.predict(HOUSES, outputs="note")).outputs) == ["note"]
+            answers = serving.predict_many([HOUSES] * 3, batch_size=4)
+            return [answer.outputs["price"].tolist() async for answer in answers]
+
+    assert asyncio.run(main()) == [[6.0, 8.0]] * 3
+
+
+def test_what_is_scripted_wrongly_or_not_at_all_fails_the_test() -> None:
+    server = FakeServer(signatures={"serving_default": PRICE})
+    with server.serving_client(model="price") as serving:
+        with pytest.raises(AssertionError, match="nothing is scripted for signature 'serving_def"):
+            serving.predict(HOUSES)
+        server.will_answer(outputs={"price": ["dear"], "note": ["x"]})
+        with pytest.raises(AssertionError, match="do not fit the model: input 'price' holds text"):
+            serving.predict(HOUSES)
+        with pytest.raises(InvalidInput, match="'rooms' holds floats"):
+            serving.predict({**HOUSES, "rooms": [3.5, 4]})
+
+
+def test_the_images_that_were_sent_are_told() -> None:
+    server = FakeServer()
+    images = np.arange(2 * 784).reshape(2, 28, 28) % 256
+    with server.client() as digits:
+        digits.classify(images)
+        digits.classify(images / 255)
+    first, second = server.received
+    assert np.array_equal(first.inputs["images"], images)
+    assert np.allclose(second.inputs["images"] * 255, images.reshape(2, 784))

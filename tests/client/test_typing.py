@@ -28,8 +28,22 @@ from tfserving_client.testing import FakeServer
 images = np.zeros((2, 28, 28), np.uint8)
 
 ServingClient("grpc://a")  # wrong
-ServingClient("grpc://a", model="price", coalesce=True)  # wrong
+ServingClient("grpc://a", model="price", coalesce="yes")  # wrong
 AsyncServingClient("grpc://a", "price")  # wrong
+
+def any_model(serving: ServingClient) -> None:
+    serving.predict()  # wrong
+    serving.predict([1], "serving_default")  # wrong
+    serving.predict([1], outputs=3)  # wrong
+    serving.predict([1], raw="yes")  # wrong
+    serving.predict({1: [2]})  # wrong
+    serving.predict([1]).probabilities  # wrong
+    serving.predict([1]).outputs["y"] = images  # wrong
+    serving.predict_many(3)  # wrong
+    for prediction in serving.predict_many([[1]], return_exceptions=True):
+        prediction.outputs  # wrong
+    serving.classify_examples({"age": 4})  # wrong
+    serving.regress_examples([4])  # wrong
 
 def synchronous(digits: DigitClient, metadata: Metadata) -> None:
     DigitClient(8500)  # wrong
@@ -72,6 +86,11 @@ async def asynchronous(digits: AsyncDigitClient) -> None:
     async for item in digits.classify_many([images], return_exceptions=True):
         item.digits  # wrong
 
+async def any_model_awaited(serving: AsyncServingClient) -> None:
+    serving.predict([1]).output  # wrong
+    for prediction in serving.predict_many([[1]]):  # wrong
+        pass
+
 Policy(3)
 Policy(attempts="3")  # wrong
 Policy(retries=3)  # wrong
@@ -80,6 +99,8 @@ Tls(ca=b"-----BEGIN CERTIFICATE-----")  # wrong
 FakeServer(versions={1: "AVAILABLE"})  # wrong
 FakeServer().will_answer("7")  # wrong
 FakeServer().will_fail(ValueError)  # wrong
+FakeServer().will_answer(outputs=[1])  # wrong
+FakeServer(signatures={"serving_default": "price"})  # wrong
 """
 
 Errors = Mapping[str, Mapping[int, list[str]]]  # file → line → messages

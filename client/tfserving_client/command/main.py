@@ -11,15 +11,21 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfserving_client.command import bench, classify, status
+from tfserving_client.command import bench, classify, predict, status
 from tfserving_client.command.failures import fail
 
 _URL = "grpc://localhost:8500"
 _TIMEOUT, _READY_TIMEOUT = 10, 60  # seconds
 
+_NO_LIST = (
+    "TensorFlow Serving does not tell which models it serves. `status --model NAME` tells of one "
+    "that you can name, `metadata --model NAME` how it is asked; the server's configuration file "
+    "lists them all"
+)
 _EXAMPLES = """examples:
   python -m tfserving_client classify seven.png scans/ 'more/**/*.jpg'
   find /data -name '*.png' | python -m tfserving_client classify - --json > answers.jsonl
+  python -m tfserving_client predict --model price --inputs houses.json
   python -m tfserving_client wait --url http://localhost:8501 && python -m tfserving_client status
   python -m tfserving_client bench --rate 200 --duration 30 --picture latency.svg"""
 
@@ -27,6 +33,8 @@ _EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     try:
+        if (sys.argv[1:] if arguments is None else arguments)[:1] == ["models"]:
+            return fail(_NO_LIST, 2)
         return _run(_parser().parse_args(arguments))
     except KeyboardInterrupt:
         return 130
@@ -87,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     words = "PNG or JPEG, a folder, a quoted glob, or -: one picture, or paths line by line"
     add("files", words, nargs="+", metavar="FILE")
     add("--draw", "draw the pictures, however many and wherever to", **on)
+    add = command("predict", predict.predict, "a model's answer to inputs from a file")
+    words = "JSON or .npz of input names to values, or -: JSON from standard input"
+    add("--inputs", words, required=True, metavar="FILE")
+    add("--signature", "the signature to run", "serving_default", metavar="S")
     command("status", status.status, "the state of every version on the server")
     command("metadata", status.metadata, "the signatures of a loaded version")
     command("wait", status.wait, "return once a version is AVAILABLE")
