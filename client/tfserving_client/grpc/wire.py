@@ -315,28 +315,34 @@ def read_tensor(tensor: Any) -> NDArray[Any]:
 
     A typed field may be short: its last value then stands for all that are missing.
     """
-    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    shape = tuple([dim.size for dim in tensor.tensor_shape.dim])
     row = dtypes.BY_NUMBER.get(tensor.dtype)
-    if row is None or min(shape, default=0) < 0:
-        raise ValueError(f"an output of dtype {dtypes.name(tensor.dtype)} and shape {shape}")
+    if row is None:
+        raise ValueError(f"an output of dtype {dtypes.name(tensor.dtype)}")
+    content = tensor.tensor_content
     if row is dtypes.STRING:
-        content = tensor.tensor_content
         values = _read_strings(content, math.prod(shape)) if content else [*tensor.string_val]
         array = np.array(values, object)
-    elif tensor.tensor_content:
-        array = np.frombuffer(tensor.tensor_content, row.numpy)
+    elif content:
+        array = np.frombuffer(content, row.numpy)
     else:
         array = _read_field(getattr(tensor, row.field), row)
     if row is dtypes.BFLOAT16:
         array = dtypes.from_bfloat16(array)
-    return _filled(array, shape).reshape(shape)
+    if len(array) != (size := math.prod(shape)):
+        array = _filled(array, shape, size)
+    return array.reshape(shape)
 
 
 def _read_field(packed: bytes, row: DType) -> NDArray[Any]:
     if row.field in _FIXED:
         return np.frombuffer(packed, row.numpy)
-    bits = np.dtype("<u2") if row.field == "half_val" else row.plain
-    return _varints(packed).astype(bits, copy=False).view(row.numpy)
+    numbers = _varints(packed)
+    if row.field == "half_val":  # their bits
+        return numbers.astype("<u2").view(row.numpy)
+    if row.numpy.names:
+        return numbers.astype(row.plain).view(row.numpy)
+    return numbers.astype(row.numpy)
 
 
 # Fields whose packed values are an array's own bytes; the others hold varints.
@@ -375,15 +381,14 @@ def _read_strings(content: bytes, count: int) -> list[bytes]:
     return found
 
 
-def _filled(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    missing = math.prod(shape) - len(array)
-    if missing <= 0 or not len(array):
-        return array
+def _filled(array: NDArray[Any], shape: tuple[int, ...], size: int) -> NDArray[Any]:
+    if not 0 < len(array) < size:
+        raise ValueError(f"{len(array)} values for shape {shape}")
     if len(array) == 1:
         return np.broadcast_to(array.reshape((1,) * len(shape)), shape)  # takes no memory
-    if missing * array.itemsize > _MOST_FILLED:
+    if size * array.itemsize > _MOST_FILLED:
         raise ValueError(f"{len(array)} values for shape {shape}")
-    return np.concatenate([array, np.repeat(array[-1:], missing)])
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array))])
 
 
 def _read_prediction(response: Any) -> Prediction:
