@@ -96,8 +96,8 @@ def test_the_pipeline(recipes: Path) -> None:
 
 
 @pytest.mark.usefixtures("seven")
-def test_the_unit_test(recipes: Path) -> None:
-    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_postcode.py")
+def test_the_unit_tests(recipes: Path) -> None:
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_postcode.py", "test_offer.py")
     done = _python(*command, cwd=recipes)
     assert done.returncode == 0, done.stdout
-    assert b"1 passed" in done.stdout
+    assert b"3 passed" in done.stdout
