@@ -49,8 +49,8 @@ def _values(what: str, value: Any) -> Any:
         value = [value]
     try:
         values = np.asarray(value, object)
-    except ValueError:
-        values = np.zeros((0, 0))
+    except Exception as error:  # a caller's own object may raise anything
+        raise InvalidInput(f"{what} cannot be read: {shown(error)}") from error
     if values.ndim > 1:
         raise InvalidInput(f"{what} is nested; expected one value or a flat list")
     flat = [item.item() if isinstance(item, np.generic) else item for item in values.ravel()]
@@ -62,8 +62,21 @@ def _values(what: str, value: Any) -> Any:
             raise InvalidInput(f"{what} holds an integer of more than 64 bits")
         return [int(item) for item in flat]
     if kinds <= {int, bool, float}:
-        return [float(item) for item in flat]
+        return _floats(what, flat)
     wrong = next(item for item in flat if not isinstance(item, int | float))
     raise InvalidInput(
         f"{what} holds {shown(wrong)}, a {type(wrong).__name__}; expected numbers, text or bytes"
     )
+
+
+def _floats(what: str, values: list[float]) -> list[float]:
+    try:
+        floats = np.array(values, np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            lost = np.isinf(floats.astype(np.float32)) & np.isfinite(floats)
+    except OverflowError:  # an integer of Python beyond them all
+        lost = np.array(True)
+    if lost.any():
+        raise InvalidInput(f"{what} holds a number beyond those of float32")
+    found: list[float] = floats.tolist()
+    return found

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tfserving_client import InvalidInput, Signature, TensorSpec
 from tfserving_client.tensors import dtypes
@@ -206,3 +210,44 @@ def test_pandas_like_columns_are_arrays() -> None:
             return np.array([1, 2])
 
     assert made(Column(), "DT_FLOAT").tolist() == [1, 2]
+
+
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+    | st.binary(max_size=3) | st.complex_numbers() | st.dates() | st.decimals() | st.fractions()
+    | st.sampled_from([object(), int, ..., set(), {}, bytearray(b"a"), memoryview(b"ab"), iter([1]),
+                       np.float32(3e38), np.datetime64("NaT"), np.void(b"abc"), np.str_("a"),
+                       np.array([1, 2]), np.zeros((2, 0)), np.array("x"), np.int64(-1), range(3),
+                       np.zeros(2, [("a", "i4"), ("b", "f4")]), np.array(object(), object)])
+)  # fmt: skip
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+    ),
+    max_leaves=8,
+)
+
+
+def _outcome(take: Callable[[Any], dict[str, Any]], value: Any) -> Any:
+    """The array's dtype, or the words of the refusal."""
+    try:
+        (array,) = take({"x": value}).values()
+    except InvalidInput as refusal:
+        return str(refusal)
+    return array.dtype
+
+
+@settings(max_examples=settings().max_examples * 2)
+@given(VALUES, st.sampled_from(sorted(dtypes.BY_NAME)))
+def test_whatever_is_given_is_an_array_or_refused_in_one_line(value: Any, dtype: str) -> None:
+    signature = Signature({"x": TensorSpec(dtype, None)}, {})
+    for take in (partial(conformed, "s", signature), as_they_are):
+        outcome = _outcome(take, value)
+        if isinstance(outcome, str):
+            assert outcome.startswith("input 'x' ")
+            assert "\n" not in outcome
+        else:
+            assert outcome in dtypes.BY_NUMPY
