@@ -44,7 +44,10 @@ PACKED_IS_MISSING = b'{"error": "Serving signature name: \\"packed\\" not found 
 
 
 # Modules that look at the time.
-_DECIDING = ["call.caller", "call.coalescing", "call.endpoints", "digits.verbs", "serving.verbs"]
+_DECIDING = [
+    "call.caller", "call.coalescing", "call.endpoints", "digits.verbs", "serving.asking",
+    "serving.predicting", "serving.verbs",
+]  # fmt: skip
 
 
 class Awaited:

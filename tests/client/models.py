@@ -70,6 +70,8 @@ def echo() -> dict[str, Any]:
         x = v1.placeholder(tf.as_dtype(row.number), None, f"x{row.number}")
         name = "y_bytes" if row is dtypes.STRING else "y"
         made[row.name] = _signature({"x": x}, {name: tf.identity(x)})
+    wide = v1.placeholder(tf.float32, [None, None], "wide")
+    made["wide"] = _signature({"wide": wide}, {"wide": tf.identity(wide)})
     text = v1.placeholder(tf.string, [None], "text")
     made["text"] = _signature({"text": text}, {"text": tf.identity(text)})
     return made

@@ -17,17 +17,17 @@ from tfserving_client.call.tls import Tls
 from tfserving_client.digits.classification import classification, join, split
 from tfserving_client.digits.images import prepare
 from tfserving_client.errors import Rejected
+from tfserving_client.serving.predicting import Predicting
 from tfserving_client.serving.rows import Answers, Rows
-from tfserving_client.serving.verbs import Verbs
 
 CLASSIFICATIONS = Answers(classification, split, join)
 _LOOK_AGAIN = 60.0  # seconds; a newer version may have what this one lacks
 
 
-class DigitVerbs(Verbs):
+class DigitVerbs(Predicting):
     """Everything about a client of a digit model but its I/O.
 
-    The arguments are those of `Verbs`.
+    The arguments are those of `tfserving_client.serving.verbs.Verbs`.
     """
 
     def __init__(

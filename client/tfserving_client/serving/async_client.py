@@ -26,19 +26,14 @@ from tfserving_client.call.target import Target
 from tfserving_client.errors import CallError, ServingError
 from tfserving_client.results import Label, Metadata, Prediction, VersionStatus
 from tfserving_client.serving import protocols
+from tfserving_client.serving.asking import Flow, Meeting
 from tfserving_client.serving.parts import Part, Splitter
+from tfserving_client.serving.predicting import SIGNATURE, Predicting, asked
 from tfserving_client.serving.rows import PREDICTIONS, Rows
-from tfserving_client.serving.verbs import (
-    READY_TIMEOUT,
-    SIGNATURE,
-    Flow,
-    Meeting,
-    Verbs,
-    asked,
-)
+from tfserving_client.serving.verbs import READY_TIMEOUT
 
 
-class AsyncServingClient(Verbs):
+class AsyncServingClient(Predicting):
     """`ServingClient` for asyncio.
 
         async with AsyncServingClient("grpc://localhost:8500", model="price") as serving:
@@ -197,7 +192,8 @@ class AsyncServingClient(Verbs):
         timeout: float | None = None,
     ) -> list[list[Label]]:
         """See `ServingClient.classify_examples`."""
-        call = self._classify_examples(examples, signature, version, label, timeout)
+        ask = self._wire().classify
+        call = self._of_examples(ask, examples, signature, version, label, timeout)
         return await self._run(call)
 
     async def regress_examples(
@@ -210,7 +206,8 @@ class AsyncServingClient(Verbs):
         timeout: float | None = None,
     ) -> NDArray[np.float32]:
         """See `ServingClient.regress_examples`."""
-        call = self._regress_examples(examples, signature, version, label, timeout)
+        ask = self._wire().regress
+        call = self._of_examples(ask, examples, signature, version, label, timeout)
         return await self._run(call)
 
     async def _stream(

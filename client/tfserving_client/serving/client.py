@@ -19,21 +19,16 @@ from tfserving_client.call.target import Target
 from tfserving_client.errors import CLOSED, CallError, ServingError, Unreachable
 from tfserving_client.results import Label, Metadata, Prediction, VersionStatus
 from tfserving_client.serving import protocols
+from tfserving_client.serving.asking import Flow, Meeting
 from tfserving_client.serving.parts import Part, Splitter
+from tfserving_client.serving.predicting import SIGNATURE, Predicting, asked
 from tfserving_client.serving.rows import PREDICTIONS, Rows
-from tfserving_client.serving.verbs import (
-    READY_TIMEOUT,
-    SIGNATURE,
-    Flow,
-    Meeting,
-    Verbs,
-    asked,
-)
+from tfserving_client.serving.verbs import READY_TIMEOUT
 
 _COPIES = 64  # of requests that may be hedged, under way at once; beyond it calls are not hedged
 
 
-class ServingClient(Verbs):
+class ServingClient(Predicting):
     """Asks a model on TensorFlow Serving, whatever it is.
 
         with ServingClient("grpc://localhost:8500", model="price") as serving:
@@ -253,7 +248,8 @@ class ServingClient(Verbs):
             InvalidInput: something other than such examples; nothing was sent.
             CallError: the call failed; see `tfserving_client.errors`.
         """
-        call = self._classify_examples(examples, signature, version, label, timeout)
+        ask = self._wire().classify
+        call = self._of_examples(ask, examples, signature, version, label, timeout)
         return self._run(call)
 
     def regress_examples(
@@ -269,7 +265,8 @@ class ServingClient(Verbs):
 
         The arguments and errors are those of `classify_examples`.
         """
-        call = self._regress_examples(examples, signature, version, label, timeout)
+        ask = self._wire().regress
+        call = self._of_examples(ask, examples, signature, version, label, timeout)
         return self._run(call)
 
     def _stream(

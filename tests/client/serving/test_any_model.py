@@ -162,6 +162,31 @@ def test_callers_at_once_share_requests(models: Served) -> None:
     assert methods.count("Predict") <= 6
 
 
+def test_what_rest_refuses_costs_its_own_caller_alone(models: Served) -> None:
+    async def ask() -> list[Any]:
+        async with AsyncServingClient(models.rest, model="house", coalesce=0.05) as client:
+            calls = [client.predict({**HOUSES, "area": [n, n]}) for n in (1.0, 1e-40, 3.0)]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    first, refused, last = asyncio.run(ask())
+    assert isinstance(refused, InvalidInput)
+    assert [float(one.outputs["price"][0]) for one in (first, last)] == [3016, 3036]
+
+
+def test_only_callers_of_one_kind_share_a_request(models: Served) -> None:
+    async def ask() -> list[Any]:
+        async with AsyncServingClient(models.grpc, model="echo", coalesce=0.05) as client:
+            widths = [np.full((2, n % 3 + 1), n, np.float32) for n in range(30)]
+            calls = [client.predict(array, signature="wide") for array in widths]
+            answers = await asyncio.gather(*calls)
+            return [
+                np.array_equal(answer.output, array)
+                for answer, array in zip(answers, widths, strict=True)
+            ]
+
+    assert asyncio.run(ask()) == [True] * 30
+
+
 # --- there and back, bit for bit ---
 
 # Of the types that numpy lacks, TensorFlow's own Python has no arrays of these: `test_wire` has.
