@@ -192,7 +192,7 @@ def _check(inputs: Inputs, declared: Signature | None) -> None:
     for alias, values in inputs.items():
         if not isinstance(values, list):
             _check_input(alias, values)
-            # It counts such numbers as nothing. Where that matters to nobody, it may.
+            # Who asks without a signature wants no such check.
             if declared and values.dtype in _TINIEST and _has_subnormal(values):
                 raise InvalidInput(
                     f"input {alias!r} holds numbers that are not 0 and nearer to it than "
@@ -217,7 +217,7 @@ def _check_input(alias: str, values: NDArray[Any]) -> None:
     row = dtypes.BY_NUMPY[values.dtype]
     if row.name not in _CARRIED:
         raise InvalidInput(f"input {alias!r} is {row.name}, which REST cannot carry; ask over gRPC")
-    if 0 in values.shape[:-1] and values.shape[values.shape.index(0) + 1 :]:
+    if 0 in values.shape[:-1]:
         raise InvalidInput(
             f"input {alias!r} has shape {values.shape}, and in JSON what follows the 0 is lost; "
             "ask over gRPC"

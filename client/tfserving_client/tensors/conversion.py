@@ -135,10 +135,10 @@ def _numbers(alias: str, value: Any, array: Array, row: DType) -> Array:
         # Integers of Python that no one integer type of numpy holds together: 2**64 - 1 and 0.
         exact = _array(alias, value, object)
         array = exact if set(map(type, exact.ravel())) == {int} else array
-    kind = "i" if row.bounds else "f" if row is dtypes.BFLOAT16 else row.numpy.kind
     if array.dtype.kind == "O":
-        _check_leaves(alias, array)
-    elif array.dtype.kind not in _ACCEPTED[kind]:
+        array = _of_objects(alias, array)
+    kind = "i" if row.bounds else "f" if row is dtypes.BFLOAT16 else row.numpy.kind
+    if array.dtype.kind not in _ACCEPTED[kind]:
         held = _KINDS.get(array.dtype.kind, str(array.dtype))
         raise InvalidInput(f"input {alias!r} holds {held}; the model takes {row.name}")
     return _integers(alias, array, row) if kind in "ib" else _floats(alias, array, row)
@@ -189,8 +189,9 @@ def _differ(made: Array, given: Array) -> Array:
     return np.asarray((back != given) | (made.astype(float) >= 2.0**bits))
 
 
-# By the kind of what the model takes, the kinds of what may be given.
-_ACCEPTED = {"i": "iub", "b": "iub", "f": "fiub", "c": "cfiub", "V": ""}
+# By the kind of what the model takes, the kinds of what may be given; objects are integers of any
+# size by then.
+_ACCEPTED = {"i": "iubO", "b": "iubO", "f": "fiubO", "c": "cfiubO", "V": ""}
 
 
 def _bits(array: Array, row: DType) -> Array:
@@ -225,17 +226,23 @@ def _encoded(alias: str, leaf: Any) -> bytes:
     )
 
 
-def _check_leaves(alias: str, array: Array) -> None:
-    """Of objects only Python's integers are numbers, which may be large."""
+def _of_objects(alias: str, array: Array) -> Array:
+    """Numbers among objects, as in some data frames: floats, or integers that stay objects."""
     for leaf in array.flat:
         if isinstance(leaf, list | tuple):
             raise _ragged(alias)
-        if not isinstance(leaf, int):
+        if not isinstance(leaf, int | float | np.number):
             raise InvalidInput(
                 f"input {alias!r} holds {shown(leaf)}, a {type(leaf).__name__}, among its numbers"
             )
+    if all(isinstance(leaf, int | np.integer) for leaf in array.flat):
+        return array
+    try:
+        return np.asarray(array.tolist())
+    except OverflowError:
+        raise InvalidInput(f"input {alias!r} holds an integer beyond all floats") from None
 
 
 def _listed(aliases: Iterable[str]) -> str:
-    *names, last = sorted(aliases)
+    *names, last = sorted(aliases) or ["nothing"]
     return f"{', '.join(names)} and {last}" if names else last

@@ -59,6 +59,9 @@ def test_integers_are_taken_to_their_bounds_and_no_further(dtype: str) -> None:
         ([True, False], "DT_BOOL", [True, False]),
         ([1, 0], "DT_BOOL", [True, False]),
         ([2**70], "DT_DOUBLE", [2.0**70]),
+        (np.array([1.5, 2, np.float32(0.5)], object), "DT_FLOAT", [1.5, 2, 0.5]),
+        (np.array([1, np.uint8(2)], object), "DT_INT64", [1, 2]),
+        (np.array([1, np.uint8(2)], object), "DT_FLOAT", [1, 2]),
         ([1 + 2j], "DT_COMPLEX64", [1 + 2j]),
         ([1.5], "DT_COMPLEX128", [1.5]),
         ([float("inf"), -float("inf")], "DT_HALF", [np.inf, -np.inf]),
@@ -91,6 +94,8 @@ def test_values_are_converted_where_that_loses_nothing(
         ([2**64 - 1], "DT_DOUBLE", f"input 'x' holds {2**64 - 1}, which DT_DOUBLE cannot hold"),
         ([2**70 + 1], "DT_DOUBLE", f"input 'x' holds {2**70 + 1}, which DT_DOUBLE cannot hold"),
         ([10**400], "DT_DOUBLE", "input 'x' holds an integer that DT_DOUBLE cannot hold"),
+        (np.array([1, 0.5], object), "DT_INT64", "input 'x' holds floats; the model takes"),
+        ([10**400, 0.5], "DT_DOUBLE", "input 'x' holds "),
         ([1e39], "DT_FLOAT", "input 'x' holds 1e+39, which DT_FLOAT cannot hold"),
         ([70000], "DT_HALF", "input 'x' holds 70000, which DT_HALF cannot hold"),
         ([257], "DT_BFLOAT16", "input 'x' holds 257, which DT_BFLOAT16 cannot hold"),
@@ -170,6 +175,13 @@ def test_inputs_are_told_by_name(inputs: Any, words: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         conformed("s", TWO, inputs)
     assert str(refused.value).startswith(words)
+
+
+def test_a_signature_may_have_no_inputs() -> None:
+    assert conformed("s", Signature({}, {}), {}) == {}
+    for inputs in ({"a": 1}, [1]):
+        with pytest.raises(InvalidInput, match="nothing"):
+            conformed("s", Signature({}, {}), inputs)
 
 
 def test_an_input_with_a_default_may_be_left_out() -> None:
