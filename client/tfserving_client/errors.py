@@ -15,7 +15,9 @@ ServingError
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from tfserving_client.causes import explain
 
 
 class CallContext(NamedTuple):
@@ -49,11 +51,25 @@ class InvalidInput(ServingError, ValueError):
     """An argument was refused before anything was sent."""
 
 
+Raised = TypeVar("Raised", bound=ServingError)
+
+
+def shortened(error: Raised) -> Raised:
+    """An error without the frames that it came through: of interest is the caller's line.
+
+    Raised `from None`, it keeps what it came from as `__context__`, and a traceback ends with it.
+    """
+    return error.with_traceback(None)
+
+
 class CallError(ServingError):
     """A call failed.
 
     Attributes:
         context: what was asked of whom.
+        cause: what went wrong, in a person's words.
+        advice: what to do about it; may be empty.
+        is_permanent: trying again is useless until somebody changes something.
         server_text: the server's (or transport's) own words.
         retry_after: seconds that the server asks to wait before the next attempt, if it does.
         attempts: how many times it was tried.
@@ -69,6 +85,9 @@ class CallError(ServingError):
     ) -> None:
         super().__init__(server_text)  # one argument: of two, an OSError makes errno and strerror
         self.context = context
+        self.cause, self.advice, self.is_permanent = explain(
+            type(self).__name__, server_text, context._asdict(), type(self).advice
+        )
         self.server_text = server_text
         self.retry_after = retry_after
         self.attempts = 1
@@ -76,13 +95,13 @@ class CallError(ServingError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the constructor's arguments, so that errors cross process pools."""
         arguments = (self.context, self.server_text, self.retry_after)
-        return type(self), arguments, {"attempts": self.attempts}
+        return type(self), arguments, self.__dict__
 
     def __str__(self) -> str:
-        """What was asked of whom, the server's words, and what to do."""
+        """The cause, what to do, and what was asked of whom."""
         tries = f" after {self.attempts} attempts" if self.attempts > 1 else ""
-        text = self.server_text.strip() or "no details"
-        return f"{self.context}{tries}: {text}" + (f" ({self.advice})" if self.advice else "")
+        advice = f"; {self.advice}" if self.advice else ""
+        return f"{self.cause}{advice} ({self.context}{tries})"
 
 
 class Unreachable(CallError, ConnectionError):

@@ -55,7 +55,7 @@ def test_failures_carry_the_scripted_words_and_versions_are_found_or_not() -> No
         with pytest.raises(Rejected, match="not today"):
             digits.classify(IMAGES)
         assert digits.classify(IMAGES, version=5).version == 5
-        with pytest.raises(NotFound, match=r"Specific\(mnist, 6\)"):
+        with pytest.raises(NotFound, match="version 6 of model 'mnist' is not loaded"):
             digits.classify(IMAGES, version=6)
         with pytest.raises(NotFound):
             digits.status(version=6)

@@ -96,6 +96,7 @@ class Caller:
                 if not isinstance(error, DeadlineExceeded):
                     earlier = error
                 elif earlier:  # that time ran out in the end is not what went wrong
+                    error.cause += f"; before that: {earlier.cause}"
                     error.server_text += f"; before that: {earlier.server_text}"
                 left = deadline - time.monotonic()
                 if len(tried) >= attempts or left <= 0:
@@ -150,7 +151,7 @@ class Caller:
         elsewhere = self._endpoints.has_fresh(tried)
         if isinstance(error, Unreachable) and elsewhere:
             return 0.0  # moves load and adds none, so it is not held against the budget
-        may_pass = (
+        may_pass = not error.is_permanent and (
             error.transient
             or isinstance(error, DeadlineExceeded)  # only this attempt's: time is left
             or (isinstance(error, BadResponse) and elsewhere)

@@ -13,7 +13,7 @@ The first two rows take several hosts, `grpc://a:8500,b:8500`, which share the l
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from tfserving_client.call.arguments import shown
 from tfserving_client.call.tls import Tls
@@ -35,6 +35,7 @@ _PLACE = re.compile(
     r"(?P<prefix>/[!-\"$->@-~]*)?",  # printable ASCII but ? and #
     re.IGNORECASE | re.ASCII,
 )
+_CALL = re.compile(r"/v1(/models(/(?P<model>[^/:]+).*)?)?$")  # what a request's path begins with
 _EXPECTED = (
     "expected grpc://, grpcs://, http:// or https:// and host[:port], or what "
     "tfserving_client.call.target lists"
@@ -54,6 +55,7 @@ class Target:
         prefix: a REST path before `/v1`, for servers behind a gateway.
         socket: a UNIX socket's path; empty for TCP.
         by_dns: gRPC itself finds all addresses of the name, and takes turns.
+        has_company: there are others that can be asked while this one is silent.
     """
 
     url: str
@@ -64,6 +66,7 @@ class Target:
     prefix: str = ""
     socket: str = ""
     by_dns: bool = False
+    has_company: bool = field(default=False, compare=False)
 
     @property
     def address(self) -> str:
@@ -87,7 +90,9 @@ def parse(url: str, tls: Tls | None = None) -> tuple[Target, ...]:
         raise InvalidInput(f"url {shown(url)} has unprintable characters; {_EXPECTED}")
     if not isinstance(tls, Tls | None):
         raise InvalidInput(f"tls is a {type(tls).__name__}; expected a Tls")
-    scheme, _, rest = url.partition("://")
+    scheme, separator, rest = url.partition("://")
+    if not separator and (meant := _meant(url)):
+        raise InvalidInput(f"url is {shown(url)}; {_EXPECTED}; did you mean {meant}?")
     if scheme in _SOCKETS and len(rest) > 1 and rest.startswith("/"):
         return (Target(url, _SOCKETS[scheme], tls, host="localhost", socket=rest),)
     by_dns = _DNS.fullmatch(url)
@@ -97,13 +102,15 @@ def parse(url: str, tls: Tls | None = None) -> tuple[Target, ...]:
         raise InvalidInput(f"url is {shown(url)}; {_EXPECTED}")
     if tls and not _HOSTS[scheme][1]:
         raise InvalidInput(f"url is {url!r}, without TLS, and tls is given; use {scheme}s://")
+    if "://" in rest:
+        raise InvalidInput(f"url is {shown(url)}; expected {scheme}:// once, then host,host")
     hosts, slash, path = rest.partition("/")
     targets = tuple(_parse_one(url, scheme, host + slash + path, tls) for host in hosts.split(","))
     if by_dns and len(targets) > 1:
         raise InvalidInput(f"url is {url!r}; expected one name after dns:///")
     if by_dns:
         return tuple(Target(url, t.grpc, t.tls, t.host, t.port, by_dns=True) for t in targets)
-    return targets
+    return tuple(replace(target, has_company=len(targets) > 1) for target in targets)
 
 
 def _parse_one(url: str, scheme: str, rest: str, tls: Tls | None) -> Target:
@@ -111,9 +118,29 @@ def _parse_one(url: str, scheme: str, rest: str, tls: Tls | None) -> Target:
     place = _PLACE.fullmatch(rest)
     prefix = (place["prefix"] or "").rstrip("/") if place else ""
     port = int(place["port"] or default_port) if place else 0
-    if not place or not 0 < port < 1 << 16 or (grpc and prefix):
+    if not place or not 0 < port < 1 << 16:
         raise InvalidInput(f"url is {shown(url)}; {_EXPECTED}")
+    if grpc and prefix:
+        raise InvalidInput(
+            f"url is {shown(url)}, and gRPC knows no path; "
+            f"expected {scheme}://{rest.partition('/')[0]}"
+        )
+    if called := _CALL.search(prefix):
+        model = f" and model={called['model']!r}" if called["model"] else ""
+        raise InvalidInput(
+            f"url is {shown(url)}, and the client adds {called[0]} itself; pass "
+            f"{scheme}://{rest.partition('/')[0]}{prefix[: called.start()]}{model}"
+        )
     secrets = (tls or Tls()) if encrypted else None
     return Target(
         f"{scheme}://{rest}", grpc, secrets, place["host"].lower().strip("[]"), port, prefix
     )
+
+
+def _meant(url: str) -> str:
+    """The URL for which a scheme was forgotten; empty if that is not what happened."""
+    place = _PLACE.fullmatch(url)
+    if not place or not (place["port"] or "." in url or url == "localhost"):
+        return ""
+    is_rest = place["prefix"] or place["port"] in {"80", "8080", "8501"}
+    return f"{'http' if is_rest else 'grpc'}://{url}"

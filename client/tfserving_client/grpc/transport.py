@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
 import grpc
 
 from tfserving_client.call.exchange import Answer, Exchange
+from tfserving_client.call.proxy import Proxy, proxy_for
 from tfserving_client.call.target import Target
 from tfserving_client.errors import CallContext, CallError, Unreachable
-from tfserving_client.grpc.wire import failure
+from tfserving_client.grpc.wire import failure as told
 
 _OPTIONS = [
     # gRPC's own default refuses answers over 4 MiB, which is some 40,000 digits.
@@ -33,12 +36,18 @@ _OPTIONS = [
     ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
 ]
 
+_NO_PROXY = ("grpc.enable_http_proxy", 0)
+# The time in which a connection must come about, TLS included; the default is 20 s.
+_NEXT_SERVER = ("grpc.min_reconnect_backoff_ms", 1_000)
+_TLS_TIMEOUT = 1.0  # seconds for a look at one address
+
 
 class GrpcTransport:
     """Thread-safe; one channel, whose calls share one connection."""
 
     def __init__(self, target: Target) -> None:
-        self._channel = _channel(grpc, target)
+        self._target, self._proxy = target, proxy_for(target)
+        self._channel = _channel(grpc, target, self._proxy)
         self._methods: dict[str, Any] = {}
 
     def send(
@@ -49,7 +58,10 @@ class GrpcTransport:
             call = _method(self._channel, self._methods, exchange)
             body = call(exchange.body, timeout=timeout, metadata=tuple(headers.items()))
         except grpc.RpcError as error:
-            raise _failure(exchange.context, error) from error
+            failure = _failure(exchange.context, error, self._proxy)
+            if _hides_tls(failure, self._target) and (text := _tls_fault(self._target)):
+                failure = Unreachable(exchange.context, text)
+            raise failure from error
         except ValueError as error:  # "Cannot invoke RPC on closed channel!"
             raise Unreachable(exchange.context, str(error)) from error
         return exchange.decode(body)
@@ -64,7 +76,8 @@ class AsyncGrpcTransport:
     """The same for the event loop that it was made in."""
 
     def __init__(self, target: Target) -> None:
-        self._channel = _channel(grpc.aio, target)
+        self._target, self._proxy = target, proxy_for(target)
+        self._channel = _channel(grpc.aio, target, self._proxy)
         self._methods: dict[str, Any] = {}
 
     async def send(
@@ -75,7 +88,12 @@ class AsyncGrpcTransport:
             call = _method(self._channel, self._methods, exchange)
             body = await call(exchange.body, timeout=timeout, metadata=tuple(headers.items()))
         except grpc.RpcError as error:
-            raise _failure(exchange.context, error) from error
+            failure = _failure(exchange.context, error, self._proxy)
+            if _hides_tls(failure, self._target) and (
+                text := await asyncio.to_thread(_tls_fault, self._target)
+            ):
+                failure = Unreachable(exchange.context, text)
+            raise failure from error
         except (grpc.aio.UsageError, asyncio.CancelledError) as error:
             # gRPC cancels the call, not the task, when the channel is closed beneath it.
             task = asyncio.current_task()
@@ -106,13 +124,17 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _channel(family: Any, target: Target) -> Any:
+def _channel(family: Any, target: Target, proxy: Proxy | None) -> Any:
     if _is_broken_by_fork:
         return None  # making one could hang already; `_method` tells
     _used.add(family)
+    # gRPC would go by a proxy to this machine, too.
+    options = [*_OPTIONS, ("grpc.http_proxy", proxy.url) if proxy else _NO_PROXY]
+    if target.has_company:
+        options.append(_NEXT_SERVER)
     if target.tls is None:
-        return family.insecure_channel(target.address, _OPTIONS)
-    return family.secure_channel(target.address, target.tls.credentials(), _OPTIONS)
+        return family.insecure_channel(target.address, options)
+    return family.secure_channel(target.address, target.tls.credentials(), options)
 
 
 def _method(channel: Any, methods: dict[str, Any], exchange: Exchange[Any]) -> Any:
@@ -128,6 +150,36 @@ def _method(channel: Any, methods: dict[str, Any], exchange: Exchange[Any]) -> A
     return methods[exchange.method]
 
 
-def _failure(context: CallContext, error: grpc.RpcError) -> CallError:
+def _failure(context: CallContext, error: grpc.RpcError, proxy: Proxy | None) -> CallError:
     metadata = {**dict(error.initial_metadata() or ()), **dict(error.trailing_metadata() or ())}
-    return failure(context, error.code().name, error.details() or "", metadata)
+    text = error.details() or ""
+    if proxy and _NO_CONNECTION in text:
+        text += f", {proxy.note}"
+    return told(context, error.code().name, text, metadata)
+
+
+_NO_CONNECTION = "backends failing"
+
+
+def _hides_tls(error: CallError, target: Target) -> bool:
+    """Whether this may be said of one address, and something else be the matter at another."""
+    is_refused = _NO_CONNECTION in error.server_text and error.server_text.endswith("refused")
+    return is_refused and target.tls is not None and not target.socket
+
+
+def _tls_fault(target: Target) -> str:
+    """What TLS says at the addresses of a name; empty if nothing is wrong with it."""
+    assert target.tls is not None
+    context = target.tls.context()
+    for *_, address in socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM):
+        try:
+            with (
+                socket.create_connection((str(address[0]), target.port), _TLS_TIMEOUT) as plain,
+                context.wrap_socket(plain, server_hostname=target.host),
+            ):
+                pass
+        except ssl.SSLError as error:
+            return str(error)
+        except OSError:
+            continue
+    return ""

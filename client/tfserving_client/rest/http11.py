@@ -55,15 +55,16 @@ class Conversation:
             h11.RemoteProtocolError: this is not HTTP.
         """
         self._h11.receive_data(data)
-        if self._response is None and not self._is_http(self._h11.trailing_data[0]):
-            raise h11.RemoteProtocolError("the answer is not HTTP")
+        if self._response is None and (other := _other(self._h11.trailing_data[0])):
+            raise h11.RemoteProtocolError(f"the answer is {other}")
         while True:
             try:
                 event = self._h11.next_event()
             except h11.RemoteProtocolError as error:
                 if data:
                     raise
-                raise ConnectionResetError("the server hung up in mid-answer") from error
+                when = "at once" if self.is_untouched else "in mid-answer"
+                raise ConnectionResetError(f"the server hung up {when}") from error
             if event is h11.NEED_DATA:
                 return None
             if isinstance(event, h11.Response):
@@ -74,15 +75,15 @@ class Conversation:
                 return self._end()
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether nothing has come on this connection yet."""
+        return self.is_fresh and self._response is None and not self._h11.trailing_data[0]
+
+    @property
     def is_reusable(self) -> bool:
         """Whether the connection can carry another request."""
         is_quiet = not self._h11.trailing_data[0]  # else the next answer would begin with it
         return self._h11.our_state is h11.IDLE and is_quiet and not self.is_fresh
-
-    @staticmethod
-    def _is_http(beginning: bytes) -> bool:
-        """Known early: other servers greet, and wait."""
-        return b"HTTP/".startswith(beginning[:5])
 
     def _end(self) -> Response:
         assert self._response is not None  # h11 puts it before the end
@@ -93,3 +94,14 @@ class Conversation:
             self._h11.start_next_cycle()
             self._begin()
         return response
+
+
+def _other(beginning: bytes) -> str:
+    """What an answer is if it is not HTTP/1. Known early: other servers greet, and wait."""
+    if b"HTTP/".startswith(beginning[:5]):
+        return ""
+    if beginning.startswith(b"\x15\x03"):  # an alert: RFC 8446, section 5.1
+        return "TLS"
+    if beginning[:2] == b"\0\0" and beginning[3:4] == b"\4":  # SETTINGS: RFC 9113, section 3.4
+        return "HTTP/2"
+    return "not HTTP"

@@ -11,11 +11,11 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import h11
 
 from tfserving_client.call.exchange import Answer, Exchange
+from tfserving_client.call.proxy import Proxy, proxy_for
 from tfserving_client.call.target import Target
 from tfserving_client.errors import (
     CLOSED,
@@ -24,6 +24,14 @@ from tfserving_client.errors import (
     CallError,
     DeadlineExceeded,
     Unreachable,
+)
+from tfserving_client.rest.connecting import (
+    NEXT_SERVER,
+    Tunnel,
+    addresses,
+    awaited_addresses,
+    connect,
+    connect_awaited,
 )
 from tfserving_client.rest.http11 import Conversation, Response
 from tfserving_client.rest.wire import failure
@@ -46,6 +54,7 @@ class _Rest:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._tls = target.tls.context() if target.tls else None
+        self._proxy = proxy_for(target)
         self._is_closed = False
 
     @contextlib.contextmanager
@@ -59,7 +68,10 @@ class _Rest:
             kind = next(kind for cause, kind in _FAILURES if isinstance(error, cause))
             if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
                 kind = Unreachable  # the system's word for a peer that vanished
-            raise kind(context, str(error) or "no answer in time") from error
+            text = str(error) or "no answer in time"
+            if self._proxy and isinstance(error, OSError):
+                text += f", {self._proxy.note}"
+            raise kind(context, text) from error
 
 
 # The first row that fits.
@@ -94,6 +106,7 @@ class RestTransport(_Rest):
                     break
                 except (OSError, h11.ProtocolError) as error:
                     if self._is_closed or not _may_be_stale(connection.conversation, error):
+                        _tell_if_at_once(connection.conversation, error)
                         raise
                 finally:
                     self._put_back(connection)
@@ -116,7 +129,7 @@ class RestTransport(_Rest):
                 if not connection.is_quiet():
                     connection.close()
                     connection = None
-        connection = connection or _Connection(self._target, self._tls)
+        connection = connection or _Connection(self._target, self._tls, self._proxy)
         self._busy.add(connection)
         return connection
 
@@ -133,9 +146,10 @@ class RestTransport(_Rest):
 class _Connection:
     """Connects when it is first asked."""
 
-    def __init__(self, target: Target, tls: ssl.SSLContext | None) -> None:
-        self._target, self._tls = target, tls
+    def __init__(self, target: Target, tls: ssl.SSLContext | None, proxy: Proxy | None) -> None:
+        self._target, self._tls, self._proxy = target, tls, proxy
         self._socket: socket.socket | None = None
+        self._connecting: set[socket.socket] = set()
         self._is_interrupted = False
         self.conversation = Conversation(target)
 
@@ -163,29 +177,41 @@ class _Connection:
     def interrupt(self) -> None:
         """End the call that is under way in another thread."""
         self._is_interrupted = True  # seen by a thread that has no connected socket just now
-        if self._socket:
+        for connected in {*self._connecting, *([self._socket] if self._socket else [])}:
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # beneath TLS
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)  # beneath TLS
 
     def close(self) -> None:
         if self._socket:
             self._socket.close()
 
     def _connect(self, deadline: float) -> socket.socket:
-        refusal = None
-        for family, address in _addresses(self._target):
-            self._socket = socket.socket(family)
-            self._wait_until(deadline, self._socket)
-            try:
-                self._socket.connect(address)
-            except TimeoutError:
-                raise
-            except OSError as error:
-                self._socket.close()
-                refusal = error
-            else:
-                return self._secured(self._socket, deadline)
-        raise refusal or OSError("no address")
+        if self._target.socket:
+            self._socket = connected = socket.socket(socket.AF_UNIX)
+            self._wait_until(deadline, connected)
+            connected.connect(self._target.socket)
+            return self._secured(connected, deadline)
+        at = self._proxy or self._target
+        until = deadline
+        if self._target.has_company:
+            until = min(deadline, time.monotonic() + NEXT_SERVER)
+
+        def left() -> float:
+            if until < deadline and time.monotonic() >= until:
+                raise ConnectionError(f"not connected within {NEXT_SERVER} s")
+            return self._left(until, "not connected in time")
+
+        self._socket = connect(addresses(at.host, at.port), left, self._connecting)
+        if self._proxy:
+            self._pass(self._socket, Tunnel(self._proxy, self._target), deadline)
+        return self._secured(self._socket, deadline)
+
+    def _pass(self, connected: socket.socket, tunnel: Tunnel, deadline: float) -> None:
+        self._wait_until(deadline, connected)
+        connected.sendall(tunnel.request)
+        self._wait_until(deadline, connected)
+        while not tunnel.is_open(connected.recv(_PIECE)):
+            self._wait_until(deadline, connected)
 
     def _secured(self, connected: socket.socket, deadline: float) -> socket.socket:
         _tune(connected)
@@ -201,12 +227,15 @@ class _Connection:
 
     def _wait_until(self, deadline: float, connected: socket.socket) -> None:
         """Say how long the next thing may take."""
+        connected.settimeout(self._left(deadline, "the answer had not arrived in full"))
+
+    def _left(self, deadline: float, otherwise: str) -> float:
         if self._is_interrupted:
             raise ConnectionError
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the answer had not arrived in full")
-        connected.settimeout(left)
+            raise TimeoutError(otherwise)
+        return left
 
 
 class AsyncRestTransport(_Rest):
@@ -250,6 +279,7 @@ class AsyncRestTransport(_Rest):
                 return await stream.ask(exchange, self._target.prefix, headers)
             except (OSError, h11.ProtocolError) as error:
                 if not _may_be_stale(stream.conversation, error):
+                    _tell_if_at_once(stream.conversation, error)
                     raise
             finally:
                 self._put_back(stream)
@@ -273,20 +303,81 @@ class AsyncRestTransport(_Rest):
 
     async def _open(self) -> _Stream:
         loop, target = asyncio.get_running_loop(), self._target
-        name = target.host if self._tls else None
+        stream = _Stream(target)
+        connected = await self._connect(stream)
+        if self._tls is None:
+            return stream
+        try:
+            secured = await loop.start_tls(
+                connected, stream, self._tls, server_hostname=target.host
+            )
+        except BaseException:
+            connected.abort()
+            raise
+        if secured is None:  # closed meanwhile
+            raise ConnectionResetError("the server hung up at once")
+        stream.transport = secured
+        return stream
 
-        def stream() -> _Stream:
-            return _Stream(target)
-
+    async def _connect(self, stream: _Stream) -> asyncio.Transport:
+        """What carries bytes to the server, or TLS."""
+        loop, target = asyncio.get_running_loop(), self._target
         if target.socket:
-            _, opened = await loop.create_unix_connection(
-                stream, target.socket, ssl=self._tls, server_hostname=name
-            )
-        else:
-            _, opened = await loop.create_connection(
-                stream, target.host, target.port, ssl=self._tls, server_hostname=name
-            )
-        return opened
+            await loop.create_unix_connection(lambda: stream, target.socket)
+            return stream.transport
+        at = self._proxy or target
+        opened: _Stream | _Way = _Way(Tunnel(self._proxy, target)) if self._proxy else stream
+        try:
+            async with asyncio.timeout(NEXT_SERVER if target.has_company else None) as limit:
+                connected = await connect_awaited(await awaited_addresses(at.host, at.port))
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise ConnectionError(f"not connected within {NEXT_SERVER} s") from error
+        await loop.create_connection(lambda: opened, sock=connected)
+        if isinstance(opened, _Way):
+            await opened.through()
+            opened.transport.set_protocol(stream)
+            stream.connection_made(opened.transport)
+        return stream.transport
+
+
+class _Way(asyncio.Protocol):
+    """The way through a proxy, until it is open."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+        self._open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def through(self) -> None:
+        try:
+            self.transport.write(self._tunnel.request)
+            await self._open
+        except BaseException:
+            self.transport.abort()
+            raise
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        _tune(transport.get_extra_info("socket"))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if self._tunnel.is_open(data) and not self._open.done():
+                self._open.set_result(None)
+        except ConnectionError as error:
+            if not self._open.done():
+                self._open.set_exception(error)
+
+    def eof_received(self) -> None:
+        self.data_received(b"")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._open.done():
+            self._open.set_exception(error or ConnectionResetError("the proxy hung up"))
 
 
 class _Stream(asyncio.Protocol):
@@ -351,11 +442,10 @@ def _may_be_stale(conversation: Conversation, error: OSError | h11.ProtocolError
     return not conversation.is_fresh and not isinstance(error, TimeoutError)
 
 
-def _addresses(target: Target) -> list[tuple[socket.AddressFamily, Any]]:
-    if target.socket:
-        return [(socket.AF_UNIX, target.socket)]
-    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in found]
+def _tell_if_at_once(conversation: Conversation, error: Exception) -> None:
+    """A connection that is reset before a word was said has reasons of its own; see `causes`."""
+    if conversation.is_untouched and isinstance(error, ConnectionResetError | BrokenPipeError):
+        raise ConnectionResetError(f"the server hung up at once: {error}") from error
 
 
 def _tune(connected: socket.socket) -> None:

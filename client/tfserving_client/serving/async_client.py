@@ -23,7 +23,7 @@ from tfserving_client.call.coalescing import Queue, Queues
 from tfserving_client.call.exchange import AsyncTransport
 from tfserving_client.call.steps import Call, Hedge, Result, Send, Step, Wait
 from tfserving_client.call.target import Target
-from tfserving_client.errors import CallError, ServingError
+from tfserving_client.errors import CallError, ServingError, shortened
 from tfserving_client.results import Label, Metadata, Prediction, VersionStatus
 from tfserving_client.serving import protocols
 from tfserving_client.serving.asking import Flow, Meeting
@@ -242,8 +242,8 @@ class AsyncServingClient(Predicting):
 
     async def _run(self, call: Call[Result]) -> Result:
         """Do what a verb says until it has its answer."""
-        home = await self._here()
         try:
+            home = await self._here()
             step = next(call)
             while True:
                 try:
@@ -255,6 +255,8 @@ class AsyncServingClient(Predicting):
         except StopIteration as end:
             answer: Result = end.value
             return answer
+        except ServingError as error:
+            raise shortened(error) from None
 
     async def _perform(self, step: Step, home: _Home) -> Any:
         self._check_open()

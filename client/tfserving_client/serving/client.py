@@ -16,7 +16,7 @@ from tfserving_client.call.coalescing import Queue, Queues
 from tfserving_client.call.exchange import Transport
 from tfserving_client.call.steps import Call, Hedge, Result, Send, Step, Wait
 from tfserving_client.call.target import Target
-from tfserving_client.errors import CLOSED, CallError, ServingError, Unreachable
+from tfserving_client.errors import CLOSED, CallError, ServingError, Unreachable, shortened
 from tfserving_client.results import Label, Metadata, Prediction, VersionStatus
 from tfserving_client.serving import protocols
 from tfserving_client.serving.asking import Flow, Meeting
@@ -298,8 +298,8 @@ class ServingClient(Predicting):
 
     def _run(self, call: Call[Result]) -> Result:
         """Do what a verb says until it has its answer."""
-        home = self._here()
         try:
+            home = self._here()
             step = next(call)
             while True:
                 try:
@@ -311,6 +311,8 @@ class ServingClient(Predicting):
         except StopIteration as end:
             answer: Result = end.value
             return answer
+        except ServingError as error:
+            raise shortened(error) from None
 
     def _perform(self, step: Step, home: _Home) -> Any:
         self._check_open()

@@ -102,6 +102,17 @@ class Verbs:
         self._homes: dict[Any, Any] = {}
         self._is_closed = False
 
+    def __repr__(self) -> str:
+        """Whom it asks for what; neither keys nor headers."""
+        return f"{type(self).__name__}({self.url!r}, model={self.model!r})"
+
+    def __reduce__(self) -> str:
+        """A client holds connections, which belong to one process."""
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied, because it holds connections; pass the URL on, "
+            "and make a client in each process"
+        )
+
     @property
     def timeout(self) -> float:
         """Seconds that a call may take, unless the call says otherwise."""
@@ -122,7 +133,9 @@ class Verbs:
     def _ready(self, version: int | None, timeout: float | None) -> Call[bool]:
         try:
             statuses = yield from self._status(version, timeout, attempts=len(self._targets))
-        except _PASSING:
+        except _PASSING as error:
+            if error.is_permanent:
+                raise
             return False
         return any(status.state is State.AVAILABLE for status in statuses)
 
@@ -134,10 +147,12 @@ class Verbs:
             try:
                 statuses = yield from self._status(version, min(left, self.timeout), attempts=1)
             except _PASSING as error:
+                if error.is_permanent:
+                    raise
                 # What the end of the wait cut short says less than the answer before it.
                 is_cut = isinstance(error, DeadlineExceeded) and left < self.timeout
                 if not (seen and is_cut):
-                    seen = error.server_text
+                    seen = error.cause
             else:
                 if any(status.state is State.AVAILABLE for status in statuses):
                     return

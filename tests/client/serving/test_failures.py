@@ -97,10 +97,11 @@ def test_failures_have_their_class_the_servers_words_and_what_was_asked_of_whom(
             assert type(error) is KINDS[status]
             number = status if isinstance(status, int) else status.name
             for part in (
-                "model 'letters'", words, "signature 'predict_images'", server.url, str(number),
+                "model 'letters'", words, "signature 'predict_images'", server.url,
                 "the server's words", KINDS[status].advice,
             ):  # fmt: skip
                 assert part in str(error)
+            assert error.server_text.endswith(f"{number} the server's words")
         for verb in (digits.status, digits.metadata):
             with pytest.raises(KINDS[status], match="the server's words"):
                 verb()
