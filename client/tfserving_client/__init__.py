@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tfserving_client.call.policy import Policy
     from tfserving_client.call.tls import Tls
     from tfserving_client.digits.async_client import AsyncDigitClient
-    from tfserving_client.digits.classification import Classification
+    from tfserving_client.digits.classification import Classification, Digit
     from tfserving_client.digits.client import DigitClient
     from tfserving_client.errors import (
         AccessDenied,
@@ -58,6 +58,7 @@ __all__ = [
     "CallError",
     "Classification",
     "DeadlineExceeded",
+    "Digit",
     "DigitClient",
     "DigitsError",
     "InvalidInput",
@@ -87,7 +88,7 @@ _MODULES = {
     "call.policy": "Policy",
     "call.tls": "Tls",
     "digits.async_client": "AsyncDigitClient",
-    "digits.classification": "Classification",
+    "digits.classification": "Classification Digit",
     "digits.client": "DigitClient",
     "grpc.examples": "serialize_example",
     "errors": "AccessDenied BadResponse CallContext CallError DeadlineExceeded DigitsError "

@@ -23,6 +23,7 @@ from tfserving_client import (
     CallError,
     Classification,
     DeadlineExceeded,
+    Digit,
     DigitClient,
     DigitsError,
     InvalidInput,
@@ -59,6 +60,10 @@ def synchronous() -> None:
         assert_type(digits.policy, Policy)
         answer = digits.classify(IMAGES)
         assert_type(answer, Classification)
+        assert_type(answer[0], Digit)
+        assert_type(answer[0].digit, int)
+        assert_type(answer[:1], Classification)
+        assert_type([one.probability for one in answer], list[float])
         assert_type(answer.digits, NDArray[np.int64])
         assert_type(answer.probabilities, NDArray[np.float32])
         assert_type(answer.version, int | None)

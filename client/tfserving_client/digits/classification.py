@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +17,41 @@ from tfserving_client.results import Prediction
 _ALIASES = ("probabilities", "scores", "")
 _ROUNDING = 1e-3  # how far past 0..1 a probability may lie
 _EQUAL = 1e-6  # apart from one another at most, as the ten of a blank image are
+_SHOWN = 10  # digits
 _ONE = int(np.float32(1).view(np.uint32))
 
 
 @dataclass(frozen=True, slots=True)
+class Digit:
+    """The model's answer for one image, in Python's own numbers.
+
+    Attributes:
+        digit: the most probable one, 0 to 9.
+        probability: its, 0 to 1.
+        probabilities: of the digits 0 to 9.
+        blank: the image shows nothing, and the digit says nothing.
+        version: see `Classification`.
+    """
+
+    digit: int
+    probability: float
+    probabilities: tuple[float, ...]
+    blank: bool
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Classification:
     """The model's answer for n images, in the order they were given.
 
     How sure is sure: of an answer whose probability is at least 0.9, hardly one in a thousand is
     wrong where an image shows a digit. A picture that does not show exactly one (several digits, a
     word, an empty form) is answered with at most 0.5, and a blank one with 0.1 for each digit.
+
+        answer.digits.mean()  # arrays, for all of them
+        answer[0].digit, answer[-1].probability  # one of them
+        answer[:10]  # a Classification of ten
+        for digit in answer: ...  # one after the other
 
     Attributes:
         digits: int64 (n,), the most probable digit of each image; of a blank one it says nothing.
@@ -48,6 +73,29 @@ class Classification:
         """Bool (n,): whether an image shows nothing: its ten probabilities are equal."""
         equal: NDArray[np.bool_] = np.ptp(self.probabilities, axis=1) < _EQUAL
         return equal
+
+    @overload
+    def __getitem__(self, index: int) -> Digit: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Classification: ...
+
+    def __getitem__(self, index: int | slice) -> Digit | Classification:
+        """One image's answer, or those of some."""
+        if isinstance(index, slice):
+            return Classification(self.digits[index], self.probabilities[index], self.version)
+        digit, row = int(self.digits[index]), self.probabilities[index].tolist()
+        return Digit(digit, row[digit], tuple(row), max(row) - min(row) < _EQUAL, self.version)
+
+    def __iter__(self) -> Iterator[Digit]:
+        """Each image's answer, in order."""
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        """The first digits; the rest would fill the screen."""
+        shown = ", ".join(f"{digit}" for digit in self.digits[:_SHOWN])
+        more = ", …" if len(self) > _SHOWN else ""
+        return f"Classification(n={len(self)}, digits=[{shown}{more}], version={self.version})"
 
 
 def classification(context: CallContext, prediction: Prediction, n: int) -> Classification:
@@ -81,9 +129,7 @@ def split(answer: Classification, sizes: Sequence[int]) -> list[Classification]:
     parts, start = [], 0
     for size in sizes:
         rows = slice(start, start + size)
-        parts.append(
-            Classification(answer.digits[rows], answer.probabilities[rows], answer.version)
-        )
+        parts.append(answer[rows])
         start += size
     return parts
 

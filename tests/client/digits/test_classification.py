@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tfserving_client import BadResponse, CallContext
+from tfserving_client import BadResponse, CallContext, Classification, Digit
 from tfserving_client.digits.classification import classification, join, split
 from tfserving_client.results import Prediction
 
@@ -82,4 +84,29 @@ def test_ten_equal_probabilities_are_a_blank_image() -> None:
     answer = _read(probabilities=np.stack([ROWS[0], np.full(10, 0.1), unsure]).astype(np.float32))
     assert answer.blank.dtype == bool
     assert answer.blank.tolist() == [False, True, False]
+    assert [one.blank for one in answer] == [False, True, False]
     assert [part.blank.tolist() for part in split(answer, [1, 2])] == [[False], [True, False]]
+
+
+def test_one_answer_is_pythons_own_numbers() -> None:
+    answer = _read(probabilities=ROWS, digits=np.array([0, 1, 2]))
+    assert answer[1] == Digit(1, 1.0, (0.0, 1.0, *[0.0] * 8), blank=False, version=5)
+    assert json.loads(json.dumps(dataclasses.asdict(answer[1])))["digit"] == 1
+    assert [one.digit for one in answer] == [0, 1, 2] == [answer[i].digit for i in (-3, -2, -1)]
+    with pytest.raises(IndexError):
+        answer[3]
+
+
+def test_a_slice_is_an_answer() -> None:
+    some = _read(probabilities=ROWS)[1:]
+    assert isinstance(some, Classification)
+    assert (some.digits.tolist(), some.probabilities.shape, some.version) == ([1, 2], (2, 10), 5)
+
+
+@pytest.mark.parametrize(
+    ("n", "shown"),
+    [(2, "Classification(n=2, digits=[0, 1], version=5)"),
+     (99, "Classification(n=99, digits=[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …], version=5)")],
+)  # fmt: skip
+def test_it_is_shown_in_short(n: int, shown: str) -> None:
+    assert repr(_read(n, probabilities=np.eye(10)[np.arange(n) % 10])) == shown
