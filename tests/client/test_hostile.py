@@ -165,8 +165,11 @@ def _array(chance: random.Random) -> np.ndarray[Any, Any]:
 
 def _is_fine(array: np.ndarray[Any, Any]) -> bool:
     shape = array.shape
-    if shape != (28, 28) and shape[1:] not in {(28, 28), (28, 28, 1), (784,)}:
+    single = {(28, 28), (28, 28, 1), (784,)}
+    if shape not in single and shape[1:] not in {*single, (1, 28, 28)}:
         return False
+    if array.dtype.kind == "b":
+        return array.size > 0
     top = {"u": 255, "i": 255, "f": 1}.get(array.dtype.kind)
     if array.size == 0 or top is None or not np.all((array >= 0) & (array <= top)):
         return False

@@ -5,7 +5,7 @@ The server does not check shapes, so everything is checked here, before anything
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from tfserving_client.call.arguments import shown
 from tfserving_client.digits import pictures
-from tfserving_client.errors import InvalidInput
+from tfserving_client.errors import InvalidInput, shortened
 
-_SHAPES = "(28, 28), (n, 28, 28), (n, 28, 28, 1) or (n, 784)"
+_SHAPES = "(28, 28), (n, 28, 28), (n, 784), or these with a channel, (n, 28, 28, 1)"
+_ONE = {(28, 28), (28, 28, 1), (784,)}  # shapes of one image
+_EACH = {(28, 28), (28, 28, 1), (1, 28, 28), (784,)}  # of each of several
 _BORDER = np.pad(np.zeros((26, 26), bool), 1, constant_values=True).ravel().nonzero()[0]
 _PAPER = 0.75  # of the border's pixels lighter than middle grey: noise never is
 _LEAST_INK = 20  # pixels of an image; MNIST's thinnest has 34
@@ -50,9 +52,11 @@ def prepare(images: Any) -> Batch:
     """Choose the signature by the kind of input, and check the values.
 
     Args:
-        images: integers in 0..255 (white ink on black, as in MNIST) or floats in 0..1, as an array
-            or nested lists of shape (28, 28), (n, 28, 28), (n, 28, 28, 1) or (n, 784); or PNG or
-            JPEG pictures of any size: a path, the file's bytes, a PIL image, or a list of these.
+        images: integers in 0..255 (white ink on black, as in MNIST), bools (ink is True) or floats
+            in 0..1, as an array, nested lists or rows of pandas, of shape (28, 28), (784,),
+            (n, 28, 28) or (n, 784), with or without a channel; or PNG or JPEG pictures of any
+            size: a path, the file's bytes, a file opened for bytes, a PIL image, or a list, an
+            array or a Series of these.
 
     Raises:
         InvalidInput: anything else, an empty batch, NaN, pixels out of range or all but black, dark
@@ -60,8 +64,8 @@ def prepare(images: Any) -> Batch:
     """
     try:
         return _prepare(images)
-    except InvalidInput:
-        raise
+    except InvalidInput as error:
+        raise shortened(error) from None
     except Exception as error:  # a caller's own object, or a broken PIL image, may raise anything
         raise InvalidInput(
             f"images, a {type(images).__name__}, cannot be read: {shown(error)}"
@@ -69,11 +73,22 @@ def prepare(images: Any) -> Batch:
 
 
 def _prepare(images: Any) -> Batch:
-    if isinstance(images, np.ndarray):
+    if isinstance(images, np.ndarray) and images.dtype.kind in "buif":
         return _pixels(images)
     if pictures.is_picture(images):
         return _encoded([images])
-    if isinstance(images, Sequence) and images and pictures.is_picture(images[0]):
+    if isinstance(images, Set):
+        raise InvalidInput(
+            f"images are a {type(images).__name__}, which has no order for the answers; pass a list"
+        )
+    if isinstance(images, Iterator):
+        raise InvalidInput(
+            f"images are a {type(images).__name__}; pass a list, or the whole to classify_many, "
+            "which answers one item after the other"
+        )
+    if getattr(getattr(images, "dtype", None), "kind", "") in set("OSUT") and images.shape != ():
+        images = images.tolist()  # an array or a Series of paths, of bytes, of images
+    if isinstance(images, Sequence) and len(images) and pictures.is_picture(images[0]):
         return _encoded(images)
     return _pixels(images)
 
@@ -96,7 +111,13 @@ def _pixels(images: Any) -> Batch:
         raise InvalidInput(f"images of shape {array.shape} hold no image; expected {_SHAPES}")
     rows = array.reshape(-1, 784) if _is_known_shape(array.shape) else None
     if rows is None:
-        raise InvalidInput(f"images have shape {array.shape}; expected {_SHAPES}")
+        raise InvalidInput(
+            f"images have shape {array.shape}; expected {_SHAPES}{_hint(array.shape)}"
+        )
+    if array.dtype.kind == "b":
+        rows = np.where(rows, np.uint8(255), np.uint8(0))
+        _check_convention(rows, 255)
+        return Batch("serving_default", "images", rows.reshape(-1, 28, 28))
     if array.dtype.kind in "ui":
         if array.dtype != np.uint8:
             _check_range(rows, 255)
@@ -113,7 +134,15 @@ def _pixels(images: Any) -> Batch:
 
 
 def _is_known_shape(shape: tuple[int, ...]) -> bool:
-    return shape == (28, 28) or shape[1:] in {(28, 28), (28, 28, 1), (784,)}
+    return shape in _ONE or shape[1:] in _EACH
+
+
+def _hint(shape: tuple[int, ...]) -> str:
+    if shape[-1] == 785:
+        return "; is one column of the 785 the label?"
+    if shape[-1:] in {(3,), (4,)} and len(shape) in {3, 4}:
+        return "; of a picture with colours pass the file, or a PIL image"
+    return ""
 
 
 def _check_range(rows: NDArray[Any], highest: int) -> None:

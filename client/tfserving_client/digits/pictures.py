@@ -6,20 +6,28 @@ than a server takes, and show more than it looks at. That needs Pillow, which is
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
+import re
 import struct
+import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfserving_client.errors import InvalidInput
+from tfserving_client.errors import InvalidInput, Rejected
 
 MAX_FILE_BYTES = 1 << 20  # the published graph refuses more, and the gateway before it
 STARTS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # of a PNG and a JPEG
 
 _MAX_PHOTOGRAPH_BYTES = 1 << 26
 _SIDE = 512  # pixels, the longer side of what is made smaller: the graph looks at no more
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_UNDECODABLE = re.compile(r"\[image\] \[\d|Invalid (PNG|JPEG) data|jpeg::Uncompress")
+# The graph's assertion; see `export/digits/graph/decoding.py`.
+_NAMED = re.compile(r"\[image\] \[(\d+)\] ((?:\[.*?\] ?)+)")
 _ORIENTATION = 0x0112  # EXIF's tag
 _UPRIGHT = 1  # its value for pictures that are stored as they are to be seen
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -33,8 +41,9 @@ _SCALABLE = {"1": "L", "P": "RGBA", "PA": "RGBA"}
 
 
 def is_picture(item: Any) -> bool:
-    """Whether this is a path, bytes or a PIL image, readable or not."""
-    return isinstance(item, (str, os.PathLike, bytes, bytearray, memoryview)) or _is_pil(item)
+    """Whether this is a path, bytes, an open file or a PIL image, readable or not."""
+    known = (str, os.PathLike, bytes, bytearray, memoryview)
+    return isinstance(item, known) or _is_pil(item) or _is_file(item)
 
 
 def read(item: Any, index: int) -> bytes:
@@ -53,9 +62,12 @@ def read(item: Any, index: int) -> bytes:
         data = _read_file(path)
     elif isinstance(item, (bytes, bytearray, memoryview)):
         data = bytes(item)
+    elif _is_file(item):
+        data = _read_open(item, name)
     else:
         raise InvalidInput(
-            f"{name} is a {type(item).__name__}; expected a path, bytes or PIL image"
+            f"{name} is a {type(item).__name__}; "
+            "expected a path, bytes, an open file or a PIL image"
         )
     if not data.startswith(STARTS):
         raise InvalidInput(f"{name} is no PNG or JPEG: it begins with {data[:8]!r}")
@@ -69,6 +81,77 @@ def read(item: Any, index: int) -> bytes:
         )
     if (orientation := _orientation(data)) != _UPRIGHT:
         return _redrawn(data, f"{name} is to be turned, by its EXIF orientation {orientation}")
+    return data
+
+
+def explain(error: Rejected, files: Sequence[bytes]) -> None:
+    """Say which of the files a server refused, and why, if it was for a file.
+
+    The graph names one that it looked at and did not like; one that breaks in the decoder has no
+    name there.
+    """
+    if not _UNDECODABLE.search(error.server_text):
+        return
+    named = _NAMED.search(error.server_text)
+    places = [int(named[1])] if named else range(len(files))
+    faults = ((place, fault(files[place])) for place in places if place < len(files))
+    place, what = next(((place, what) for place, what in faults if what), (None, ""))
+    if place is None and named:
+        words = " ".join(re.findall(r"\[(.*?)\]", named[2]))
+        error.cause, error.advice = f"image {named[1]} {words}", ""
+    elif place is not None:
+        error.cause, error.advice = f"image {place}: {what}", ""
+    elif len(files) == 1:
+        error.cause, error.advice = f"image 0: {error.cause}", ""
+
+
+def fault(data: bytes) -> str:
+    """What is wrong within a file that a server refused, as far as this can be told; else empty.
+
+    Sources: PNG (third edition), 5.3: a chunk is its length, type, data and checksum. JPEG (T.81),
+    annex B: the last marker is EOI; within the data of a scan 0xFF stands before 0 or 0xD0..0xD7.
+    """
+    if not data.startswith(STARTS[0]):
+        return "" if _ends(data) else "a JPEG cut off"
+    at = len(STARTS[0])
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        checksum = data[at + 8 + length : at + 12 + length]
+        if len(checksum) < 4:
+            break
+        if zlib.crc32(data[at + 4 : at + 8 + length]) != int.from_bytes(checksum):
+            return "a PNG with a broken chunk"
+        if kind == b"IEND":
+            return ""
+        at += 12 + length
+    return "a PNG cut off"
+
+
+def _ends(data: bytes) -> bool:
+    """Whether a JPEG has its end, and not just that of a thumbnail within it."""
+    at = 2
+    while marker := _MARKER.search(data, at):
+        if marker[1] == b"\xd9":
+            return True
+        at = marker.end()
+        if marker[1] != b"\x01":  # the others have a length, by which they may hold anything
+            at += int.from_bytes(data[at : at + 2])
+    return False
+
+
+def _is_file(item: Any) -> bool:
+    return hasattr(item, "read") and not isinstance(item, type)
+
+
+def _read_open(file: Any, name: str) -> bytes:
+    data = file.read(_MAX_PHOTOGRAPH_BYTES + 1)
+    if inspect.iscoroutine(data):
+        data.close()
+        raise InvalidInput(f"{name} is read by a coroutine; pass `await file.read()`")
+    if not isinstance(data, bytes):
+        raise InvalidInput(f"{name} is a file opened for text; open it for bytes, with mode 'rb'")
+    if not data:
+        raise InvalidInput(f"{name} is an open file with nothing left to read; `seek(0)` first")
     return data
 
 

@@ -14,6 +14,7 @@ from tfserving_client.call.coalescing import Question
 from tfserving_client.call.policy import Policy
 from tfserving_client.call.steps import Call
 from tfserving_client.call.tls import Tls
+from tfserving_client.digits import pictures
 from tfserving_client.digits.classification import classification, join, split
 from tfserving_client.digits.images import prepare
 from tfserving_client.errors import Rejected
@@ -65,6 +66,15 @@ class DigitVerbs(Predicting):
         return Question(context, rows, self._deadline(timeout))
 
     def _ask(self, question: Question) -> Call[Any]:
+        try:
+            return (yield from self._ask_by_the_fastest(question))
+        except Rejected as error:
+            files = question.batch.inputs.get("image_bytes")
+            if isinstance(files, list):
+                pictures.explain(error, files)
+            raise
+
+    def _ask_by_the_fastest(self, question: Question) -> Call[Any]:
         # Over gRPC nothing is faster than raw bytes.
         if self._targets[0].grpc or question.batch.answers is not CLASSIFICATIONS:
             return super()._ask(question)

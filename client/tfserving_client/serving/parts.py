@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfserving_client.errors import InvalidInput, ServingError
+from tfserving_client.errors import InvalidInput, ServingError, shortened
 from tfserving_client.serving.rows import Answers, Rows
 
 
@@ -48,9 +48,7 @@ class Splitter:
         try:
             batch = self._prepare(item)
         except InvalidInput as error:
-            refused = InvalidInput(f"item {self._items}: {error}")
-            refused.__cause__ = error
-            self._part.add(refused, ends=True)
+            self._part.add(InvalidInput(f"item {self._items}: {error}"), ends=True)
         else:
             for start in range(0, len(batch), self._size):
                 piece = batch[start : start + self._size]
@@ -110,5 +108,5 @@ class Joiner:
         if error is None:
             return self._answers.join(pieces)
         if not self._return_exceptions:
-            raise error
+            raise shortened(error) from None
         return error

@@ -19,14 +19,24 @@ JPEG = b"\xff\xd8\xff and the rest"
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (3, 28, 28), (3, 28, 28, 1), (3, 784)])
+class Upload:
+    """What web frameworks of coroutines hand out."""
+
+    async def read(self, _: int = -1) -> bytes:
+        return PNG
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(28, 28), (28, 28, 1), (784,), (3, 28, 28), (3, 28, 28, 1), (3, 1, 28, 28), (3, 784)],
+)
 def test_integers_of_every_understood_shape_go_to_serving_default(shape: tuple[int, ...]) -> None:
     images = np.arange(np.prod(shape)).reshape(shape) % 256
     batch = prepare(images)
     assert (batch.signature, batch.alias) == ("serving_default", "images")
     assert isinstance(batch.values, np.ndarray)
     assert batch.values.dtype == np.uint8
-    assert batch.values.shape == (1 if shape == (28, 28) else 3, 28, 28)
+    assert batch.values.shape == (3 if shape[0] == 3 else 1, 28, 28)
     assert np.array_equal(batch.values.ravel(), images.ravel())
 
 
@@ -44,6 +54,50 @@ def test_nested_lists_are_arrays() -> None:
     assert prepare([[[7] * 28] * 28] * 2).signature == "serving_default"
     assert prepare([[[0.5] * 28] * 28] * 2).signature == "predict_images"
     assert prepare([np.zeros((28, 28), np.uint8)] * 2).signature == "serving_default"
+
+
+def test_bools_are_ink() -> None:
+    ink = _digit() > 0
+    for images in (ink, ink.tolist(), ink.reshape(784)):
+        batch = prepare(images)
+        assert batch.signature == "serving_default"
+        assert np.array_equal(np.asarray(batch.values).reshape(28, 28), _digit())
+    with pytest.raises(InvalidInput, match="dark ink on light paper"):
+        prepare(~ink)
+
+
+class Row:
+    """A row of pandas, as far as numpy sees it."""
+
+    dtype, shape = np.dtype(object), (784,)
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values
+
+    def tolist(self) -> list[Any]:
+        return self._values
+
+
+@pytest.mark.parametrize("make", [np.array, Row, tuple])
+def test_pictures_in_arrays_and_series(make: Any, tmp_path: Path) -> None:
+    path = tmp_path / "digit.png"
+    path.write_bytes(PNG)
+    assert prepare(make([str(path)] * 2)).values == [PNG, PNG]
+
+
+def test_arrays_in_series() -> None:
+    batch = prepare(Row([_digit(), _digit()]))
+    assert (batch.signature, len(batch)) == ("serving_default", 2)
+    assert len(prepare(Row(_digit().ravel().tolist()))) == 1
+
+
+def test_open_files_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "digit.png"
+    path.write_bytes(PNG)
+    with path.open("rb") as file:
+        assert prepare([io.BytesIO(JPEG), file]).values == [JPEG, PNG]
+        file.seek(0)
+        assert prepare(file).values == [PNG]
 
 
 def test_uint8_is_not_copied() -> None:
@@ -68,7 +122,8 @@ def test_pictures_of_every_kind_go_to_encoded(tmp_path: Path) -> None:
     [
         (np.zeros((27, 28), np.uint8), "(27, 28)"),
         (np.zeros((2, 28, 28, 3), np.uint8), "(2, 28, 28, 3)"),
-        (np.zeros(784, np.uint8), "(784,)"),
+        (np.zeros(785, np.uint8), "is one column of the 785 the label?"),
+        (np.zeros((28, 28, 3), np.uint8), "of a picture with colours pass the file, or a PIL"),
         (np.zeros((0, 28, 28), np.uint8), "hold no image"),
         ([], "hold no image"),
         (5, "images are a int"),
@@ -78,7 +133,14 @@ def test_pictures_of_every_kind_go_to_encoded(tmp_path: Path) -> None:
         (np.full((28, 28), -0.1), "-0.1"),
         (np.full((28, 28), np.nan), "nan"),
         (np.full((28, 28), np.inf), "inf"),
-        (np.zeros((28, 28), bool), "bool"),
+        ({"a.png", "b.png"}, "images are a set, which has no order for the answers; pass a list"),
+        (iter(["a.png"]), "images are a list_iterator; pass a list, or the whole to classify_many"),
+        ((path for path in ["a.png"]), "images are a generator; pass a list, or the whole to cl"),
+        (io.StringIO("text"), "image 0 is a file opened for text; open it for bytes, with mode"),
+        (io.BytesIO(), "image 0 is an open file with nothing left to read; `seek(0)` first"),
+        ([io.BytesIO(PNG), io.BytesIO(b"GIF89a")], "image 1 is no PNG or JPEG"),
+        (Upload(), "image 0 is read by a coroutine; pass `await file.read()`"),
+        (np.array(["no/such.png"]), "'no/such.png' cannot be read"),
         (np.zeros((28, 28), complex), "complex"),
         (np.full((28, 28), "a"), "<U1"),
         ([[1, 2], [3]], "differ in shape"),

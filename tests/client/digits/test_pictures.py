@@ -8,14 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from tfserving_client import InvalidInput
+from tests.client.conftest import ScriptedGrpc, Shell
+from tfserving_client import InvalidInput, Rejected
 from tfserving_client.digits.images import prepare
-from tfserving_client.digits.pictures import MAX_FILE_BYTES
+from tfserving_client.digits.pictures import MAX_FILE_BYTES, fault
 
 RNG = np.random.default_rng(0)
 ORIENTATION = 0x0112
@@ -170,3 +172,47 @@ def test_cut_exif_says_nothing(cut: int) -> None:
     tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     file = b"\xff\xd8\xff\xe1\0\x22Exif\0\0" + tiff
     assert prepare(file[:cut]).values == [file[:cut]]
+
+
+def _files() -> tuple[bytes, bytes]:
+    """A sound PNG and a sound JPEG, which has another within, as cameras put a thumbnail."""
+    shades = np.random.default_rng(0).integers(0, 256, (60, 60), np.uint8)
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    Image.fromarray(shades).save(png, "PNG")
+    Image.fromarray(shades[:20, :20]).save(jpeg, "JPEG")
+    thumbnail = jpeg.getvalue()
+    Image.fromarray(shades).save(jpeg := io.BytesIO(), "JPEG", comment=thumbnail)
+    return png.getvalue(), jpeg.getvalue()
+
+
+def test_what_is_wrong_within_a_file_is_found() -> None:
+    png, jpeg = _files()
+    assert (fault(png), fault(jpeg), fault(png + b"more"), fault(jpeg + b"more")) == ("",) * 4
+    for cut in (8, 20, 100, len(png) // 2, len(png) - 1):
+        assert fault(png[:cut]) == "a PNG cut off"
+    for cut in (3, 20, len(jpeg) // 2, len(jpeg) - 1):
+        assert fault(jpeg[:cut]) == "a JPEG cut off"
+    assert fault(png[:60] + bytes([png[60] ^ 255]) + png[61:]) == "a PNG with a broken chunk"
+
+
+ASSERTED = "assertion failed: [image] [2] "
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("Invalid PNG data, size 99\n\t [[{{node a}}]]", "image 3: a PNG cut off (model"),
+        (ASSERTED + "[declares] [20 5000] [pixels; a side has at most] [4096]\n\t [[{{node a}}]]",
+         "image 2 declares 20 5000 pixels; a side has at most 4096 (model"),
+        ("Unrecognized servable version label: new", "no version of model 'mnist' has the label"),
+    ],
+)  # fmt: skip
+def test_a_broken_picture_is_told_by_its_place(
+    shell: Shell, grpc_server: ScriptedGrpc, text: str, sentence: str
+) -> None:
+    png, jpeg = _files()
+    grpc_server.behaviour = lambda *asked: asked[2].abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+    with shell(grpc_server.url) as digits, pytest.raises(Rejected) as failure:
+        digits.classify([png, jpeg, png, png[:99], png])
+    assert str(failure.value).startswith(sentence)
+    assert text in failure.value.server_text
