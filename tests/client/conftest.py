@@ -1,4 +1,7 @@
-"""Scripted servers: what a server might say, without one. And the four clients, called alike."""
+"""Scripted servers, with and without TLS: what a server might say, without one.
+
+And the four clients, called alike.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,18 @@ import asyncio
 import base64
 import contextlib
 import json
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent import futures
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import grpc
@@ -32,6 +40,7 @@ from tfserving_client import (
     Policy,
     Prediction,
     ServingClient,
+    Tls,
     VersionStatus,
 )
 
@@ -421,3 +430,74 @@ def talk(with_: Talk) -> Iterator[int]:
                 connected.shutdown(socket.SHUT_RDWR)
         for thread in threads:
             thread.join()
+
+
+@dataclass(frozen=True)
+class Pems:
+    folder: Path
+
+    def __getitem__(self, name: str) -> Path:
+        return self.folder / f"{name}.pem"
+
+
+def _openssl(*arguments: object) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def pems(tmp_path_factory: pytest.TempPathFactory) -> Pems:
+    """Two authorities, each with the certificate of a server and of a client that it signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    pems = Pems(tmp_path_factory.mktemp("pems"))
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    for authority in ("ours", "theirs"):
+        key = ("-keyout", pems[f"{authority}-key"], "-out", pems[authority])
+        # Python takes no authority without it, since 3.13.
+        usage = ("-addext", "keyUsage=critical,keyCertSign")
+        _openssl("req", "-x509", *new_key, *key, *usage, "-subj", f"/CN={authority}", "-days", 2)
+        for who in ("server", "client"):
+            name = f"{authority}-{who}"
+            extensions = pems.folder / "extensions"
+            extensions.write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid")
+            key = ("-keyout", pems[f"{name}-key"], "-out", pems[f"{name}-request"])
+            _openssl("req", *new_key, *key, "-subj", f"/CN={name}")
+            signed = ("-CA", pems[authority], "-CAkey", pems[f"{authority}-key"], "-CAcreateserial")
+            files = ("-in", pems[f"{name}-request"], "-out", pems[name], "-extfile", extensions)
+            _openssl("x509", "-req", *files, *signed, "-days", 2)
+    _openssl("pkey", "-in", pems["ours-key"], "-out", pems["locked-key"], "-aes128",
+             "-passout", "pass:x")  # fmt: skip
+    pems["garbage"].write_text("-----BEGIN CERTIFICATE-----\nnonsense\n")
+    pems["empty"].write_text("")
+    return pems
+
+
+Serve = Callable[[bool], AbstractContextManager[tuple[Server, str]]]
+
+
+@pytest.fixture
+def serve(scheme: str, pems: Pems) -> Serve:
+    """Starts a server with a certificate of ours; True: which asks for one, too."""
+
+    @contextlib.contextmanager
+    def serve(mutual: bool) -> Iterator[tuple[Server, str]]:
+        names = ("ours-server-key", "ours-server", "ours")
+        key, certificate, ca = (pems[name].read_bytes() for name in names)
+        if scheme == "grpc":
+            tls = grpc.ssl_server_credentials([(key, certificate)], ca if mutual else None, mutual)
+            with serve_grpc(tls=tls) as server:
+                yield server, f"grpcs://127.0.0.1:{server.port}"
+            return
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(pems["ours-server"], pems["ours-server-key"])
+        if mutual:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(pems["ours"])
+        with serve_http(tls=context) as http:
+            yield http, f"https://127.0.0.1:{http.port}"
+
+    return serve
+
+
+def mine(pems: Pems, whose: str = "ours") -> Tls:
+    return Tls(pems["ours"], pems[f"{whose}-client"], pems[f"{whose}-client-key"])

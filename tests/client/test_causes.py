@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import re
-import shutil
-import socket
-import ssl
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +13,15 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.client.call.test_tls import Pems, _mine, pems
 from tests.client.conftest import (
     ONCE,
+    Pems,
     ScriptedGrpc,
     ScriptedHttp,
+    Serve,
     Server,
     Shell,
-    serve_grpc,
-    serve_http,
-    talk,
+    mine,
 )
 from tfserving_client import (
     AsyncServingClient,
@@ -41,11 +36,9 @@ from tfserving_client import (
 )
 from tfserving_client.errors import CallContext
 
-__all__ = ["pems"]
 README = Path(__file__).parents[2] / "client" / "README.md"
 IMAGE = np.full((28, 28), 5, np.uint8)
 PATIENT = Policy(attempts=4, timeout=30)
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 
 NOT_TRUSTED = "the server's certificate is not trusted; pass tls=Tls(ca=…), on the command line"
 OTHER_NAME = "the server's certificate is for another name than the URL's; use a name that is in"
@@ -67,36 +60,16 @@ def _said(digits: Any, call: Callable[[Any], object] | None = None) -> CallError
     return failure.value
 
 
-@contextlib.contextmanager
-def _tls_server(scheme: str, pems: Pems, *, mutual: bool = False) -> Iterator[int]:
-    names = ("ours-server-key", "ours-server", "ours")
-    key, certificate, ca = (pems[name].read_bytes() for name in names)
-    if scheme.startswith("grpc"):
-        tls = grpc.ssl_server_credentials([(key, certificate)], ca if mutual else None, mutual)
-        with serve_grpc(tls=tls) as server:
-            yield server.port
-        return
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pems["ours-server"], pems["ours-server-key"])
-    if mutual:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(pems["ours"])
-    with serve_http(tls=context) as http:
-        yield http.port
-
-
-@needs_openssl
-@pytest.mark.parametrize("protocol", ["grpcs", "https"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("ca", [None, "theirs"])
 def test_a_certificate_that_is_not_trusted(
-    shell: Shell, pems: Pems, protocol: str, host: str, ca: str | None
+    shell: Shell, serve: Serve, pems: Pems, host: str, ca: str | None
 ) -> None:
     """Of localhost's addresses ::1 refuses, and gRPC tells of whichever it tried last."""
     tls = Tls(ca=pems[ca]) if ca else None
     with (
-        _tls_server(protocol, pems) as port,
-        shell(f"{protocol}://{host}:{port}", tls=tls, policy=PATIENT) as digits,
+        serve(False) as (_, url),
+        shell(url.replace("127.0.0.1", host), tls=tls, policy=PATIENT) as digits,
     ):
         error = _said(digits)
         assert str(error).startswith(NOT_TRUSTED)
@@ -107,26 +80,22 @@ def test_a_certificate_that_is_not_trusted(
                 ask()
 
 
-@needs_openssl
-@pytest.mark.parametrize("protocol", ["grpcs", "https"])
-def test_a_certificate_for_another_name(shell: Shell, pems: Pems, protocol: str) -> None:
+def test_a_certificate_for_another_name(shell: Shell, serve: Serve, pems: Pems) -> None:
     with (
-        _tls_server(protocol, pems) as port,
-        shell(f"{protocol}://localhost:{port}", tls=Tls(pems["ours"])) as digits,
+        serve(False) as (_, url),
+        shell(url.replace("127.0.0.1", "localhost"), tls=Tls(pems["ours"])) as digits,
     ):
         assert str(_said(digits)).startswith(OTHER_NAME)
 
 
-@needs_openssl
-def test_a_certificate_that_is_asked_for(shell: Shell, pems: Pems) -> None:
+def test_a_certificate_that_is_asked_for(shell: Shell, serve: Serve, pems: Pems) -> None:
     """The server says so and hangs up, so the words may be lost on the way."""
-    for protocol in ("https", "grpcs"):
-        with _tls_server(protocol, pems, mutual=True) as port:
-            for tls in (Tls(pems["ours"]), _mine(pems, "theirs")):
-                with shell(f"{protocol}://127.0.0.1:{port}", tls=tls, policy=ONCE) as digits:
-                    said = str(_said(digits))
-                    assert said.startswith((ASKED_FOR, HUNG_UP))
-                    assert "pass tls=Tls(certificate=…, key=…)" in said
+    with serve(True) as (_, url):
+        for tls in (Tls(pems["ours"]), mine(pems, "theirs")):
+            with shell(url, tls=tls, policy=ONCE) as digits:
+                said = str(_said(digits))
+                assert said.startswith((ASKED_FOR, HUNG_UP))
+                assert "pass tls=Tls(certificate=…, key=…)" in said
 
 
 @pytest.mark.parametrize(("protocol", "sentence"), [("https", PLAIN_HTTP), ("grpcs", PLAIN_TEXT)])
@@ -139,16 +108,11 @@ def test_tls_on_a_plain_port(
         assert error.attempts == 1
 
 
-@needs_openssl
-@pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_plain_text_on_a_tls_port(shell: Shell, pems: Pems, protocol: str) -> None:
-    with (
-        _tls_server(f"{protocol}s", pems) as port,
-        shell(f"{protocol}://127.0.0.1:{port}", policy=ONCE) as digits,
-    ):
+def test_plain_text_on_a_tls_port(shell: Shell, serve: Serve) -> None:
+    with serve(False) as (_, url), shell(url.replace("s://", "://"), policy=ONCE) as digits:
         said = str(_said(digits))
         assert said.startswith("the server hung up without an answer; if this port speaks TLS, use")
-        assert f"use {protocol}s:// (" in said
+        assert f"use {url.partition(':')[0]}:// (" in said
 
 
 @pytest.mark.parametrize(
@@ -361,157 +325,6 @@ def test_the_readme_words_every_cause_as_the_errors_do() -> None:
         first = re.split(r"\{\w*(?:!r)?\}", row.cause)
         missing = [part for part in first if part.strip() and part.strip(" ,") not in table]
         assert not missing, (row.cause, missing)
-
-
-@pytest.fixture
-def black_hole() -> Iterator[int]:
-    """The port of an address that takes no connection: its queue is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(3):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-
-
-def test_a_silent_address_does_not_eat_the_deadline(
-    shell: Shell, http_server: ScriptedHttp, black_hole: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """RFC 8305: the next one is tried after a quarter of a second, and both go on."""
-    http_server.see()
-    found = [
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
-        for port in (black_hole, http_server.port)
-    ]
-    with shell("http://name", policy=Policy(attempts=1, timeout=20)) as digits:
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        assert digits.classify(IMAGE).digits.tolist() == [5]
-    assert [verb for verb, *_ in http_server.calls] == ["POST"]
-
-
-def test_a_silent_server_does_not_eat_the_deadline_of_several(
-    shell: Shell, server: Server, black_hole: int
-) -> None:
-    server.see()
-    protocol, _, place = server.url.partition("://")
-    url = f"{protocol}://127.0.0.1:{black_hole},{place}"
-    policy = Policy(attempts=2, timeout=20)
-    with shell(url, policy=policy) as digits:
-        for _ in range(2):
-            assert digits.classify(IMAGE).digits.tolist() == [5]
-
-
-def _proxy(to: int, answers: list[bytes], *, status: int = 200) -> Callable[[socket.socket], None]:
-    """A proxy for which every host is the server at one port of this machine."""
-
-    def serve(connected: socket.socket) -> None:
-        request = b""
-        while b"\r\n\r\n" not in request:
-            request += connected.recv(1)
-        answers.append(request)
-        connected.sendall(b"HTTP/1.1 %d Whatever\r\n\r\n" % status)
-        if status != 200:
-            return
-        with socket.create_connection(("127.0.0.1", to)) as onward:
-            _copy_both_ways(connected, onward)
-
-    return serve
-
-
-def _copy_both_ways(one: socket.socket, other: socket.socket) -> None:
-    import select
-
-    while True:
-        for ready in select.select([one, other], [], [])[0]:
-            data = ready.recv(1 << 16)
-            if not data:
-                return
-            (other if ready is one else one).sendall(data)
-
-
-@pytest.fixture
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("grpc_proxy", "http_proxy", "https_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.mark.usefixtures("_no_proxies")
-@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"])
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_this_machine_is_never_reached_by_a_proxy(
-    shell: Shell, server: Server, closed_port: int, monkeypatch: pytest.MonkeyPatch,
-    name: str, host: str,
-) -> None:  # fmt: skip
-    server.see()
-    monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
-    with shell(server.url.replace("127.0.0.1", host), policy=ONCE) as digits:
-        assert digits.classify(IMAGE).digits.tolist() == [5]
-
-
-@pytest.mark.usefixtures("_no_proxies")
-def test_other_hosts_are_reached_by_the_proxy_that_is_named(
-    shell: Shell, server: Server, scheme: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.see()
-    requests: list[bytes] = []
-    with talk(_proxy(server.port, requests)) as port:
-        monkeypatch.setenv("http_proxy", f"http://me:it%20is@127.0.0.1:{port}")
-        with shell(f"{scheme}://far.example:99", policy=ONCE) as digits:
-            assert digits.classify(IMAGE).digits.tolist() == [5]
-    assert requests[0].startswith(b"CONNECT far.example:99 HTTP/1.")
-    assert b"proxy-authorization: basic bwu6axqgaxm=" in requests[0].lower()  # me:it is
-
-
-@needs_openssl
-@pytest.mark.usefixtures("_no_proxies")
-@pytest.mark.parametrize("protocol", ["grpcs", "https"])
-def test_tls_goes_through_a_proxy_to_the_servers_own_name(
-    shell: Shell, pems: Pems, monkeypatch: pytest.MonkeyPatch, protocol: str
-) -> None:
-    requests: list[bytes] = []
-    with (
-        _tls_server(protocol, pems) as to,
-        talk(_proxy(to, requests)) as port,
-        shell(f"{protocol}://far.example", tls=Tls(pems["ours"]), policy=ONCE) as digits,
-    ):
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
-        assert str(_said(digits)).startswith(OTHER_NAME)
-    assert requests
-
-
-@pytest.mark.usefixtures("_no_proxies")
-@pytest.mark.parametrize("is_there", [True, False])
-def test_a_proxy_that_lets_nothing_through_is_named(
-    shell: Shell, scheme: str, monkeypatch: pytest.MonkeyPatch, closed_port: int, is_there: bool
-) -> None:
-    with talk(_proxy(0, [], status=403)) as port:
-        monkeypatch.setenv("http_proxy", f"127.0.0.1:{port if is_there else closed_port}")
-        with shell(f"{scheme}://far.example", policy=ONCE) as digits:
-            said = str(_said(digits))
-    assert said.startswith("the proxy that http_proxy names did not let the call through; unset")
-
-
-@pytest.mark.usefixtures("_no_proxies")
-@pytest.mark.parametrize("exempt", ["far.invalid", ".invalid", "a,*", "x, FAR.invalid"])
-def test_what_no_proxy_lists_is_reached_directly(
-    shell: Shell, scheme: str, monkeypatch: pytest.MonkeyPatch, closed_port: int, exempt: str
-) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
-    monkeypatch.setenv("no_proxy", exempt)
-    with shell(f"{scheme}://far.invalid", policy=ONCE) as digits:
-        assert str(_said(digits)).startswith("the name of the host is not known here")
-
-
-@pytest.mark.usefixtures("_no_proxies")
-def test_a_proxy_of_another_kind_is_refused_and_its_password_not_shown(
-    shell: Shell, scheme: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("http_proxy", "socks5://me:secret@127.0.0.1:1")
-    with shell(f"{scheme}://far.example", policy=ONCE) as digits:
-        with pytest.raises(InvalidInput, match=r"^http_proxy names no proxy as http://host:port$"):
-            digits.status()
 
 
 def test_the_grpc_server_is_asked_once(grpc_server: ScriptedGrpc) -> None:

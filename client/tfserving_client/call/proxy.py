@@ -50,14 +50,12 @@ def proxy_for(target: Target, environment: Mapping[str, str] = os.environ) -> Pr
     Raises:
         InvalidInput: the variable names no proxy that speaks plain HTTP.
     """
-    if target.socket or _is_here(target.host):
-        return None
     names = ["https_proxy" if target.tls else "http_proxy"]
     if target.grpc:
         names.insert(0, "grpc_proxy")
     for name in names:
         variable, value = _read(name, environment)
-        if value and not _is_exempt(target.host, _read("no_proxy", environment)[1]):
+        if value and not _is_near(target, _read("no_proxy", environment)[1]):
             place = _PROXY.fullmatch(value)
             if place is None:  # its value may hold a password
                 raise InvalidInput(f"{variable} names no proxy as http://host:port")
@@ -73,13 +71,12 @@ def _read(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
     return next(((n, environment[n].strip()) for n in names if environment.get(n)), (name, ""))
 
 
-def _is_here(host: str) -> bool:
+def _is_near(target: Target, no_proxy: str) -> bool:
+    """Whether it is on this machine, or is not to be reached by a proxy."""
+    host = target.host.rstrip(".")
     address = _address(host)
-    return address.is_loopback if address else re.search(r"(^|\.)localhost\.?$", host) is not None
-
-
-def _is_exempt(host: str, no_proxy: str) -> bool:
-    address = _address(host)
+    if target.socket or (address and address.is_loopback) or f".{host}".endswith(".localhost"):
+        return True
     for entry in (part.strip().lower() for part in no_proxy.split(",")):
         if entry == "*":
             return True

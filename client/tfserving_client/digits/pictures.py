@@ -93,16 +93,16 @@ def explain(error: Rejected, files: Sequence[bytes]) -> None:
     if not _UNDECODABLE.search(error.server_text):
         return
     named = _NAMED.search(error.server_text)
-    places = [int(named[1])] if named else range(len(files))
-    faults = ((place, fault(files[place])) for place in places if place < len(files))
-    place, what = next(((place, what) for place, what in faults if what), (None, ""))
-    if place is None and named:
-        words = " ".join(re.findall(r"\[(.*?)\]", named[2]))
-        error.cause, error.advice = f"image {named[1]} {words}", ""
-    elif place is not None:
-        error.cause, error.advice = f"image {place}: {what}", ""
+    faults = ((place, what) for place, data in enumerate(files) if (what := fault(data)))
+    if named and not named[2].startswith("[is no"):  # of so few bytes that there is no more to say
+        error.cause = " ".join(["image", named[1], *re.findall(r"\[(.*?)\]", named[2])])
+    elif found := next(faults, None):
+        error.cause = f"image {found[0]}: {found[1]}"
     elif len(files) == 1:
-        error.cause, error.advice = f"image 0: {error.cause}", ""
+        error.cause = f"image 0: {error.cause}"
+    else:
+        return
+    error.advice = ""
 
 
 def fault(data: bytes) -> str:

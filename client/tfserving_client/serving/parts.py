@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfserving_client.errors import InvalidInput, ServingError, shortened
+from tfserving_client.errors import InvalidInput, Rejected, ServingError, shortened
 from tfserving_client.serving.rows import Answers, Rows
 
 
@@ -83,7 +83,7 @@ class Joiner:
         self._return_exceptions = return_exceptions
         self._pieces: list[Any] = []
         self._error: ServingError | None = None
-        self._items = 0
+        self._items = self._place = 0
 
     def add(self, part: Part, answers: Sequence[Any]) -> Iterator[Any]:
         """The answers of the items that this part completes.
@@ -105,8 +105,11 @@ class Joiner:
     def _whole(self) -> Any:
         pieces, error = self._pieces, self._error
         self._pieces, self._error = [], None
+        place, self._place = self._place, self._place + 1
         if error is None:
             return self._answers.join(pieces)
+        if isinstance(error, Rejected):  # each has its own
+            error.cause = f"item {place}: {error.cause}"
         if not self._return_exceptions:
             raise shortened(error) from None
         return error

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 
@@ -66,19 +67,7 @@ def test_bools_are_ink() -> None:
         prepare(~ink)
 
 
-class Row:
-    """A row of pandas, as far as numpy sees it."""
-
-    dtype, shape = np.dtype(object), (784,)
-
-    def __init__(self, values: list[Any]) -> None:
-        self._values = values
-
-    def tolist(self) -> list[Any]:
-        return self._values
-
-
-@pytest.mark.parametrize("make", [np.array, Row, tuple])
+@pytest.mark.parametrize("make", [np.array, pandas.Series, tuple])
 def test_pictures_in_arrays_and_series(make: Any, tmp_path: Path) -> None:
     path = tmp_path / "digit.png"
     path.write_bytes(PNG)
@@ -86,9 +75,15 @@ def test_pictures_in_arrays_and_series(make: Any, tmp_path: Path) -> None:
 
 
 def test_arrays_in_series() -> None:
-    batch = prepare(Row([_digit(), _digit()]))
+    batch = prepare(pandas.Series([_digit(), _digit()]))
     assert (batch.signature, len(batch)) == ("serving_default", 2)
-    assert len(prepare(Row(_digit().ravel().tolist()))) == 1
+
+
+def test_rows_of_pandas() -> None:
+    table = pandas.DataFrame(np.stack([_digit().ravel()] * 3))
+    for rows, n in ((table, 3), (table.iloc[0], 1), (table.iloc[0].astype(object), 1)):
+        batch = prepare(rows)
+        assert np.array_equal(np.asarray(batch.values), [_digit()] * n)
 
 
 def test_open_files_are_read(tmp_path: Path) -> None:
