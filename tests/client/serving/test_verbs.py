@@ -62,7 +62,7 @@ def test_waiting_until_ready_asks_until_it_is(clock: Clock) -> None:
 def test_waiting_until_ready_ends_at_its_deadline_and_says_what_was_last_seen(
     clock: Clock,
 ) -> None:
-    for reply, words in ((fails(Unreachable, "refused"), "refused"),
+    for reply, words in ((fails(Unreachable, "refused"), "the connection was refused"),
                          (says(State.END, State.START), "version 1 END, version 2 START"),
                          ):  # fmt: skip
         start = clock.now
