@@ -165,6 +165,8 @@ def _array(chance: random.Random) -> np.ndarray[Any, Any]:
 
 def _is_fine(array: np.ndarray[Any, Any]) -> bool:
     shape = array.shape
+    if shape == (784,) and array.dtype == object:  # a row of pandas
+        return _is_fine(np.asarray(array.tolist()))
     single = {(28, 28), (28, 28, 1), (784,)}
     if shape not in single and shape[1:] not in {*single, (1, 28, 28)}:
         return False

@@ -86,7 +86,7 @@ def _prepare(images: Any) -> Batch:
             f"images are a {type(images).__name__}; pass a list, or the whole to classify_many, "
             "which answers one item after the other"
         )
-    if getattr(getattr(images, "dtype", None), "kind", "") in set("OSUT") and images.shape != ():
+    if getattr(getattr(images, "dtype", None), "kind", "") in set("OSUT") and images.ndim == 1:
         images = images.tolist()  # an array or a Series of paths, of bytes, of images
     if isinstance(images, Sequence) and len(images) and pictures.is_picture(images[0]):
         return _encoded(images)

@@ -9,7 +9,7 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Callable, MutableSet, Sequence
+from collections.abc import Callable, Iterator, MutableSet, Sequence
 from itertools import chain, zip_longest
 from typing import Any
 from urllib.parse import unquote
@@ -138,6 +138,18 @@ def _outcome(attempt: socket.socket) -> OSError | None:
 def _settle(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+@contextlib.contextmanager
+def naming(proxy: Proxy | None) -> Iterator[None]:
+    """Name the proxy in what goes wrong on the way to it, and through it."""
+    try:
+        yield
+    except OSError as error:
+        if proxy is None:
+            raise
+        kind = TimeoutError if isinstance(error, TimeoutError) else ConnectionError
+        raise kind(f"{error}, {proxy.note}") from error
 
 
 class Tunnel:

@@ -32,6 +32,7 @@ from tfserving_client.rest.connecting import (
     awaited_addresses,
     connect,
     connect_awaited,
+    naming,
 )
 from tfserving_client.rest.http11 import Conversation, Response
 from tfserving_client.rest.wire import failure
@@ -68,10 +69,7 @@ class _Rest:
             kind = next(kind for cause, kind in _FAILURES if isinstance(error, cause))
             if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
                 kind = Unreachable  # the system's word for a peer that vanished
-            text = str(error) or "no answer in time"
-            if self._proxy and isinstance(error, OSError):
-                text += f", {self._proxy.note}"
-            raise kind(context, text) from error
+            raise kind(context, str(error) or "no answer in time") from error
 
 
 # The first row that fits.
@@ -201,9 +199,10 @@ class _Connection:
                 raise ConnectionError(f"not connected within {NEXT_SERVER} s")
             return self._left(until, "not connected in time")
 
-        self._socket = connect(addresses(at.host, at.port), left, self._connecting)
-        if self._proxy:
-            self._pass(self._socket, Tunnel(self._proxy, self._target), deadline)
+        with naming(self._proxy):
+            self._socket = connect(addresses(at.host, at.port), left, self._connecting)
+            if self._proxy:
+                self._pass(self._socket, Tunnel(self._proxy, self._target), deadline)
         return self._secured(self._socket, deadline)
 
     def _pass(self, connected: socket.socket, tunnel: Tunnel, deadline: float) -> None:
@@ -304,7 +303,8 @@ class AsyncRestTransport(_Rest):
     async def _open(self) -> _Stream:
         loop, target = asyncio.get_running_loop(), self._target
         stream = _Stream(target)
-        connected = await self._connect(stream)
+        with naming(self._proxy):
+            connected = await self._connect(stream)
         if self._tls is None:
             return stream
         try:
