@@ -15,7 +15,7 @@ _BORDER_STEP = 3  # of its cells, one in so many
 _FITS = 6  # reweightings after which the fit to it has settled
 _DIM = 0.25  # light paper is taken to be at least this bright
 _SAMPLES = 48  # along each side, of the pixels whose noise is measured
-FEW = 40  # pixels; a picture no longer than this shows a digit and nothing else
+FEW = 64  # pixels; a picture no longer than this shows a digit and nothing else
 
 
 def ink_of(grey: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -72,13 +72,19 @@ def _paper(coarse: tf.Tensor, has_more: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
     """
     slope = _slope(coarse)
     level = coarse - slope
+    bare = tf.zeros_like(level), tf.reduce_sum(level * tf.abs(level)) > 0.0
+    closed, is_dark = tf.cond(has_more, lambda: _closed(level), lambda: bare)
+    return slope + tf.where(tf.abs(closed) > _BLANK, closed, 0.0), is_dark
+
+
+def _closed(level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     brightest, darkest = greatest_around(level, _REACH), least_around(level, _REACH)
     # Wherever there is contrast, most is paper.
     is_dark = tf.reduce_sum(2.0 * level - brightest - darkest) < 0.0
     sign = tf.where(is_dark, -1.0, 1.0)
     closed = sign * least_around(tf.where(is_dark, -darkest, brightest), _REACH)
-    closed -= _median(closed[::2, ::2] - level[::2, ::2])  # noise lifts it everywhere alike
-    return slope + tf.where(has_more & (tf.abs(closed) > _BLANK), closed, 0.0), is_dark
+    # Noise lifts it everywhere alike.
+    return closed - _median(closed[::2, ::2] - level[::2, ::2]), is_dark
 
 
 def _slope(coarse: tf.Tensor) -> tf.Tensor:

@@ -88,7 +88,7 @@ def _with_stroke(digit: tf.Tensor) -> tf.Tensor:
     # What comes out is scaled to the box again, and its strokes with it.
     grow = tf.clip_by_value((wanted - width) / 2 * BOX / (BOX - wanted), -_MOST, _MOST)
     return tf.cond(
-        (longer > FEW) & tf.not_equal(grow, 0.0),
+        (longer > 2 * BOX) & tf.not_equal(grow, 0.0),
         lambda: _grown(resized(digit, BOX * _FINE / longer), _FINE * grow),
         lambda: digit,
     )[:, :, 0]
