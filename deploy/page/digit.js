@@ -1,5 +1,5 @@
-// From a picture to what the model sees, 28×28: what export/preprocessing.py and export/ink.py do
-// inside the graph, step by step. Done here so that the page can show what it sends.
+// From a drawing to what the model sees, 28×28: what export/digits/graph/preprocessing.py does with a
+// picture inside the graph, step by step. Done here so that the page can show what it sends.
 
 const SIDE = 28; // pixels, of the model's input
 const BOX = 20; // pixels, the longer side of the digit in it
@@ -8,15 +8,9 @@ const THINNEST = 2.3, WIDEST = 3.2; // pixels of 28, of strokes left as they are
 const FINE = 5; // samples per pixel, where strokes are made thinner or thicker
 const MOST = 2; // pixels on each side of a stroke
 
-const BORDER = 0.06; // share of the picture, on each side, taken to be bare paper
-const BLANK = 0.08; // a picture whose strongest ink differs less than this from its paper is blank
-const PAPER_SIDE = 96; // pixels; the light changes slowly
-const PAPER_FITS = 6;
-const DIM = 0.25; // light paper is taken to be at least this bright
-
-/** ImageData of one digit → Uint8Array of 784, white ink on black; null if there is no ink. */
-export function seen(imageData) {
-  const ink = inkOf(greyOf(imageData));
+/** ImageData of a digit drawn black on white → Uint8Array of 784, white ink on black; null if blank. */
+export function seen({ height, width, data }) {
+  const ink = picture(height, width, (y, x, i) => 1 - data[4 * i] / 255);
   const box = boxOf(ink);
   return box && place(redrawn(cropped(ink, box)));
 }
@@ -46,82 +40,6 @@ function greatest(values) {
   let most = -Infinity;
   for (const value of values) if (value > most) most = value;
   return most;
-}
-
-function greyOf({ height, width, data }) {
-  const grey = (i) => 0.2989 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2];
-  return picture(height, width, (y, x, i) => grey(4 * i) / 255);
-}
-
-// Ink
-
-function inkOf(grey) {
-  const paper = paperOf(grey).data;
-  const difference = grey.data.map((value, i) => value - paper[i]);
-  const square = (sign) => sum(difference.map((value) => Math.max(sign * value, 0) ** 2));
-  // Light falls on ink and paper alike: dark ink is known by its share of the paper's brightness.
-  const signed = square(1) > square(-1)
-    ? difference
-    : difference.map((value, i) => -value / Math.max(paper[i], DIM));
-  // What the paper itself shows (grain, JPEG noise) is no ink. 4.5 medians are 3 sigmas.
-  const grain = borderOf(grey).map((i) => Math.abs(signed[i])).sort((a, b) => a - b);
-  const noise = Math.min(4.5 * grain[grain.length >> 1], 0.3);
-  const strongest = greatest(signed);
-  const range = strongest > Math.max(BLANK, 2 * noise) ? Math.max(strongest - noise, BLANK) : Infinity;
-  return picture(grey.height, grey.width, (y, x, i) => clip((signed[i] - noise) / range, 0, 1));
-}
-
-function borderOf({ height, width }) {
-  const down = Math.ceil(BORDER * height), across = Math.ceil(BORDER * width);
-  const indices = [];
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const inside = y >= down && y < height - down && x >= across && x < width - across;
-      if (!inside) indices.push(y * width + x);
-    }
-  }
-  return indices;
-}
-
-// Brightness of the bare paper: the quadratic surface that fits the border best, by reweighted
-// least squares, so that ink which runs over the edge does not tilt it.
-function paperOf(grey) {
-  const coarse = resized(grey, Math.min(1, PAPER_SIDE / Math.max(grey.height, grey.width)));
-  const at = TERMS.map((term) => surfaceOf(coarse, term));
-  const sample = borderOf(coarse).map((i) => [...at.map(({ data }) => data[i]), coarse.data[i]]);
-  let weights = sample.map(() => 1), factors;
-  for (let fit = 0; fit < PAPER_FITS; fit++) {
-    const total = sum(weights);
-    const normal = TERMS.map((_, j) => [...TERMS, null].map((_, k) => {
-      let product = 0;
-      sample.forEach((row, i) => { product += weights[i] * row[j] * row[k]; });
-      return product / total + (j === k ? 1e-4 : 0);
-    }));
-    factors = solved(normal);
-    weights = sample.map((row) => {
-      const distance = factors.reduce((rest, factor, j) => rest - factor * row[j], row.at(-1));
-      return 1 / Math.max(Math.abs(distance), 0.003);
-    });
-  }
-  const [a, b, c, d, e, f] = factors;
-  return surfaceOf(grey, (x, y) => a + b * x + c * y + d * x * y + e * x * x + f * y * y);
-}
-
-const TERMS = [() => 1, (x) => x, (x, y) => y, (x, y) => x * y, (x) => x * x, (x, y) => y * y];
-
-function surfaceOf({ height, width }, value) {
-  return picture(height, width, (y, x) => value((2 * x + 1) / width - 1, (2 * y + 1) / height - 1));
-}
-
-// Rows of a positive definite system, the right side last → its solution.
-function solved(rows) {
-  rows.forEach((pivot, j) => {
-    rows.forEach((row, k) => {
-      const share = row[j] / pivot[j];
-      if (k !== j) row.forEach((_, column) => { row[column] -= share * pivot[column]; });
-    });
-  });
-  return rows.map((row, j) => row.at(-1) / row[j]);
 }
 
 // Place

@@ -177,9 +177,21 @@ function drawn() {
   return pen.canvas;
 }
 
+// 784 bytes, white ink on black.
 function pixels() {
-  const canvas = current().picture ?? drawn();
+  const canvas = drawn();
   return seen(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height));
+}
+
+function ofPixels(image) {
+  const rows = Array.from({ length: 28 }, (_, row) => [...image.slice(28 * row, 28 * row + 28)]);
+  return { instances: [rows] };
+}
+
+// A picture goes as it is: the graph finds the digit in it, for every caller alike.
+function ofPicture(canvas) {
+  const b64 = canvas.toDataURL("image/png").split(",")[1];
+  return { signature_name: "encoded", instances: [{ b64 }] };
 }
 
 // Asking: one question at a time, after it the newest drawing.
@@ -212,13 +224,14 @@ function asking(value) {
 async function step() {
   await new Promise(requestAnimationFrame); // nobody sees more
   isNew = false;
-  const image = isBlank() ? null : pixels();
+  const { picture } = current();
+  const image = isBlank() || picture ? null : pixels();
   try {
-    const answer = image ? await ask(image) : await newestVersion();
+    const answer = isBlank() ? await newestVersion() : await ask(picture ? ofPicture(picture) : ofPixels(image));
     tell("");
     if (isBlank()) showNothing("Nothing to read yet.");
-    else if (image) showAnswer(image, answer);
-    else showNothing("No digit to be seen in this picture.");
+    else if (saysNothing(answer)) showNothing("No digit to be seen in this picture.");
+    else showAnswer(image, answer);
   } catch (trouble) {
     if (!(trouble instanceof Trouble)) throw trouble;
     tell(trouble.message, trouble.status === 401);
@@ -276,6 +289,9 @@ function showAnswer(image, { probabilities, version, milliseconds }) {
   showSeen(image);
 }
 
+// Of a blank picture all ten are equal.
+const saysNothing = ({ probabilities }) => Math.max(...probabilities) - Math.min(...probabilities) < 1e-6;
+
 const named = (digit) => (digit === 8 ? "an 8" : `a ${digit}`);
 
 function showNothing(words) {
@@ -296,7 +312,10 @@ function showBars(probabilities, first) {
   });
 }
 
+// Of a picture only the graph knows it.
 function showSeen(image) {
+  $("view").hidden = !image;
+  if (!image) return;
   const shown = new ImageData(28, 28);
   image.forEach((ink, i) => shown.data.set([ink, ink, ink, 255], 4 * i));
   $("seen").getContext("2d").putImageData(shown, 0, 0);

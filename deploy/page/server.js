@@ -39,22 +39,21 @@ export async function newestVersion() {
   return newest.version;
 }
 
-/** What the model says to 784 pixels: its ten probabilities, its version, and milliseconds. */
-export async function ask(pixels) {
+/** What the model says to a request for one digit: ten probabilities, its version, milliseconds. */
+export async function ask(question) {
   const isFresh = performance.now() - newest.asked < BELIEVED;
   const version = isFresh ? newest.version : await newestVersion();
   try {
-    return await askVersion(version, pixels);
+    return await askVersion(version, question);
   } catch (trouble) {
     if (!isFresh || trouble.status !== 404) throw trouble;
-    return askVersion(await newestVersion(), pixels); // another has taken its place
+    return askVersion(await newestVersion(), question); // another has taken its place
   }
 }
 
 // By its number, so that the version shown is the one that answered.
-async function askVersion(version, pixels) {
-  const image = Array.from({ length: 28 }, (_, row) => [...pixels.slice(28 * row, 28 * row + 28)]);
-  const request = { method: "POST", body: JSON.stringify({ instances: [image] }) };
+async function askVersion(version, question) {
+  const request = { method: "POST", body: JSON.stringify(question) };
   const start = performance.now();
   const answer = await call(`/versions/${version}:predict`, request);
   const milliseconds = performance.now() - start;

@@ -15,10 +15,13 @@ from deploy.runner import free_ports
 
 
 class Call(NamedTuple):
-    """What passed: the path, and the image asked about, 28 rows; None if there was no body."""
+    """What passed: the path, and the image asked about; None if there was no body.
+
+    An image is 28 rows, or a picture's file as {"b64": …}.
+    """
 
     path: str
-    image: list[list[int]] | None
+    image: Any
 
 
 class Door:
@@ -50,7 +53,7 @@ class Door:
             thread.join()
             server.server_close()
 
-    def images(self) -> list[list[list[int]]]:
+    def images(self) -> list[Any]:
         """The images that passed, the newest last."""
         return [call.image for call in self.passed if call.image]
 
