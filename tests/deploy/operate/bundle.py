@@ -101,8 +101,8 @@ class Bundle:
 
     def clear(self) -> None:
         """Remove all that is left, however a test ended; Prometheus' memory, too."""
-        self.plain("docker", "compose", "--profile=*", "down", "--volumes", "--timeout=5")
-        self("down")
+        named = f"--project-name={self.project}"  # the settings may not say it yet
+        self.plain("docker", "compose", named, "--profile=*", "down", "--volumes", "--timeout=5")
 
     def publish(self, version: Version, number: int = 1) -> None:
         """Put a version into the models' folder, all at once."""
