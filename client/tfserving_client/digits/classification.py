@@ -45,13 +45,9 @@ class Classification:
     """The model's answer for n images, in the order they were given.
 
     How sure is sure: of MNIST's test images that are answered with at least 0.9, three in a
-    thousand are answered wrong (by a model of the embedded sample; of all MNIST, 1.5). A picture that does not show exactly one (several digits, a
-    word, an empty form) is answered with at most 0.5, and a blank one with 0.1 for each digit.
-
-        answer.digits.mean()  # arrays, for all of them
-        answer[0].digit, answer[-1].probability  # one of them
-        answer[:10]  # a Classification of ten
-        for digit in answer: ...  # one after the other
+    thousand are answered wrong (by a model of the embedded sample; of all MNIST, 1.5). A picture
+    that does not show exactly one digit (several, a word, an empty form) is answered with at most
+    0.5, and a blank one with 0.1 for each digit.
 
     Attributes:
         digits: int64 (n,), the most probable digit of each image; of a blank one it says nothing.
