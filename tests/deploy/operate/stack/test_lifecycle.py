@@ -333,7 +333,8 @@ def test_monitoring_that_cannot_be_had_does_not_keep_the_server_down(
     bundle.publish(published)
     (port,) = free_ports(1)
     image = f"localhost:{port}/none:1"
-    up = bundle("up", "--monitoring", PROMETHEUS_IMAGE=image, GRAFANA_IMAGE=image)
+    missing = {f"{name}_IMAGE": image for name in ("PROMETHEUS", "ALERTMANAGER", "GRAFANA")}
+    up = bundle("up", "--monitoring", **missing)
     assert up.returncode == 1
     assert "server and gateway are well, the monitoring is not: " in _last(up)
     assert f"the image {image} cannot be pulled" in _last(up)
