@@ -12,7 +12,7 @@ from google.protobuf import text_format
 
 from deploy.server_messages import ModelServerConfig
 
-_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*")
+_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _INT64 = 1 << 63
 _FILE_SCHEME = "file://"
 
@@ -64,24 +64,27 @@ def read(path: Path) -> tuple[Model, ...]:
     listed = config.model_config_list.config
     if any(model.HasField("logging_config") for model in listed):
         raise ConfigError(f"{path}: logging_config is set, and the server cannot log requests")
-    models = tuple(map(_model, listed))
-    for model in models:
-        if sum(model.name == other.name for other in models) > 1:
-            raise ConfigError(f"{path}: the model {model.name!r} is listed more than once")
+    models = tuple(map(model, listed))
+    for one in models:
+        if sum(one.name == other.name for other in models) > 1:
+            raise ConfigError(f"{path}: the model {one.name!r} is listed more than once")
     return models
 
 
-def versions(base_path: Path) -> frozenset[int]:
-    """The version numbers in a folder, by the server's rule for names: any 64-bit integer.
+def versions(base_path: Path) -> dict[int, Path]:
+    """Version number → its folder, by the server's rule for names: any 64-bit integer.
+
+    Blanks around the number, a sign and zeros before it do no harm.
 
     Raises:
         OSError: there is no such folder, or it may not be read.
     """
-    numbers = (int(path.name) for path in base_path.iterdir() if _NUMBER.fullmatch(path.name))
-    return frozenset(number for number in numbers if -_INT64 <= number < _INT64)
+    named = {int(path.name): path for path in base_path.iterdir() if _NUMBER.fullmatch(path.name)}
+    return {number: path for number, path in named.items() if -_INT64 <= number < _INT64}
 
 
-def _model(config: Any) -> Model:
+def model(config: Any) -> Model:
+    """A `ModelConfig` message of the file, as the server takes it."""
     policy = config.model_version_policy
     choice = policy.WhichOneof("policy_choice") or "latest"
     return Model(

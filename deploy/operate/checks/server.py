@@ -9,6 +9,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from deploy import model_config
 from deploy.local import text_files
 from deploy.local.batching import limits
 from deploy.local.errors import ServingError
@@ -23,7 +24,6 @@ _MESSAGES = {
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 _INSIDE = PurePosixPath("/models")  # what the container calls the models' folder
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_VERSION = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 # Strings and comments, passed over, or a number that begins with 0 and goes on.
 _OCTAL = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#.*|(?<![\w.])-?(0[0-9]+)(?![\w.])""")
 _PLACE = re.compile(r"(\d+):\d+ : (.*)", re.DOTALL)
@@ -131,7 +131,7 @@ def _of_model(model: Any, models: Path, before: Any) -> Iterator[str]:
         return
     folder = models / PurePosixPath(base).relative_to(_INSIDE)
     try:
-        versions = _versions(folder)
+        versions = model_config.versions(folder)
     except OSError as error:
         # The server would load no version of any model until that folder exists.
         yield f"{folder} holds no version: {error.strerror}; {_publish(model)}"
@@ -153,7 +153,7 @@ def _of_versions(
     for number in model.model_version_policy.specific.versions:
         if number not in versions:
             yield f"version {number} of its policy is not in {folder}"
-    wanted = _wanted(model, versions)
+    wanted = model_config.model(model).wanted(versions)
     for number in sorted(wanted):
         if not any((versions[number] / file).is_file() for file in _SAVED_MODEL):
             yield f"{versions[number]} is no version: it holds no {_SAVED_MODEL[0]}"
@@ -164,26 +164,8 @@ def _of_versions(
             yield f"label {label!r} is for version {number}, which its policy does not serve"
         elif before is not None and label in before.version_labels:
             moved = before.version_labels[label] != number
-            if moved and number not in _wanted(before, versions):
+            if moved and number not in model_config.model(before).wanted(versions):
                 yield (
                     f"label {label!r} moves to version {number}, which is not served yet: a "
                     "running server refuses that; serve it first, and then move the label"
                 )
-
-
-def _versions(folder: Path) -> dict[int, Path]:
-    """Number → folder, by the server's rule: blanks, a sign and zeros before it do no harm."""
-    named = {int(path.name): path for path in folder.iterdir() if _VERSION.fullmatch(path.name)}
-    return {number: path for number, path in named.items() if -(2**63) <= number < 2**63}
-
-
-def _wanted(model: Any, versions: Mapping[int, Path]) -> set[int]:
-    """The versions on disk that the model's policy selects."""
-    policy = model.model_version_policy
-    match policy.WhichOneof("policy_choice"):
-        case "all":
-            return set(versions)
-        case "specific":
-            return set(versions) & set(policy.specific.versions)
-        case _:
-            return set(sorted(versions)[-(policy.latest.num_versions or 1) :])
