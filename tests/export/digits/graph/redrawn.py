@@ -6,6 +6,7 @@ the pen's width, the page's shape and place, the paper, the light, the lens, the
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def redraw(images: NDArray[np.uint8], how: Redrawing, seed: int = 0) -> Iterator
 def coverage(image: NDArray[np.uint8], how: Redrawing, random: np.random.Generator) -> Floats:
     """How much of each of the page's pixels the ink covers, float64 [height, width] in 0..1."""
     side = round(how.digit * min(how.page))
-    depth = Image.fromarray(_depth(image, how.pen).astype(np.float32))
+    depth = Image.fromarray(_depth(image.tobytes(), how.pen))
     depth_in_pixels = np.asarray(depth.resize((side, side), Image.Resampling.BICUBIC)) * side / 28
     room = np.array(how.page) - side
     top, left = np.round(room / 2 * (1 + how.off_centre * random.uniform(-1, 1, 2))).astype(int)
@@ -112,27 +113,29 @@ def coverage(image: NDArray[np.uint8], how: Redrawing, random: np.random.Generat
     return page
 
 
-def _depth(image: NDArray[np.uint8], pen: float) -> Floats:
+@functools.lru_cache(maxsize=512)  # most kinds draw the same digits with the same pen
+def _depth(image: bytes, pen: float) -> NDArray[np.float32]:
     """How deep in the ink each sample lies, in pixels of the image; negative outside.
 
     A thin pen leaves the given share of the stroke at each place; a thick one draws over two thirds
     of a narrow loop's or bay's depth at most, so that the digit stays legible.
     """
     side = 28 * _FINE
-    grey = Image.fromarray(image.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    shades = np.frombuffer(image, np.uint8).reshape(28, 28).astype(np.float32)
+    grey = Image.fromarray(shades).resize((side, side), Image.Resampling.BICUBIC)
     inked = np.asarray(grey) > _CONTOUR
     if not inked.any():
-        return np.full((side, side), -28.0)
+        return np.full((side, side), -28, np.float32)
     inside, outside = (distances(part) / _FINE for part in (inked, ~inked))
     depth = blurred(inside - outside, 0.8)  # no staircase
     half_width = np.median(depth[(depth == most_around(depth, 3)) & inked])
     around = 2 * round(1.5 * half_width * _FINE) + 1
     if pen < 1:
         less: Floats = (1 - pen) * np.minimum(half_width, most_around(inside, around))
-        return depth - less
+        return (depth - less).astype(np.float32)
     gap = most_around(outside, around)
     more: Floats = np.minimum((pen - 1) * half_width, gap * 2 / 3)
-    return depth + more
+    return (depth + more).astype(np.float32)
 
 
 def _file(coverage: Floats, how: Redrawing, random: np.random.Generator) -> bytes:
