@@ -204,8 +204,8 @@ if __name__ == "__main__":
     _open_closed_outputs()
     _silence_native_logs()
     status = main()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
     # Past the interpreter's own end, which would take an interruption up again.
     os._exit(status)

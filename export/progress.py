@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 
 def say(line: str) -> None:
-    """Print one line of progress."""
-    print(line, file=sys.stderr, flush=True)
+    """Print one line of progress; a run is not lost where nobody can read it."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def warn(line: str) -> None:
