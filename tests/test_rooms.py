@@ -35,7 +35,7 @@ HOUSES = {
         "demo",
         "__main__",
     ),
-    "deploy.operate": ("errors", "access", "stack", "checks", "commands"),
+    "deploy.operate": ("errors", "access", "stack", "checks", "models", "commands"),
     "deploy.local": (
         "errors flags lean_tensorflow prometheus varint",
         "metrics tensors text_files",

@@ -63,19 +63,20 @@ class AccessLog:
         self._seconds = Histogram(
             "digits_gateway_request_seconds",
             "From the request's first byte to the answer's last.",
-            ["method", "outcome"],
+            ["model", "method", "outcome"],
             buckets=_SECONDS,
             registry=registry,
         )
         self._answers = Counter(
             "digits_answers",
             "Of the answers that the gateway looks at, one in ten: rows of each class.",
-            ["digit"],
+            ["model", "digit"],
             registry=registry,
         )
         self._confidence = Histogram(
             "digits_answer_confidence",
             "Of the same: the probability of the most probable class.",
+            ["model"],
             buckets=_CONFIDENCES,
             registry=registry,
         )
@@ -93,7 +94,9 @@ class AccessLog:
         """Count one line, behind whatever header syslog put before it; never raises."""
         try:
             line = json.loads(datagram[datagram.index(b"{") :])
-            key, model, method = str(line["key"]), str(line["model"]), _method(line)
+            key, method = str(line["key"]), _method(line)
+            model = self._known(line["model"])
+            answering = self._known(line.get("answering", "")) or model
             seconds = float(line["seconds"])
             if not 0 <= seconds < math.inf:
                 raise ValueError(seconds)
@@ -103,17 +106,18 @@ class AccessLog:
         except (KeyError, RecursionError, TypeError, ValueError):
             self._bad_lines.inc()
             return
-        if model and model not in self._models.names:
-            model = "other"
         self._requests.labels(key, model, method, status, result).inc()
-        self._seconds.labels(method, result).observe(seconds)
+        self._seconds.labels(model, method, result).observe(seconds)
         for digit, confidence in answers:
-            self._answers.labels(digit).inc()
-            self._confidence.observe(confidence)
+            self._answers.labels(answering, digit).inc()
+            self._confidence.labels(answering).observe(confidence)
         if ends:
             self._key_ends.labels(key).set(ends.timestamp())
         else:
             self._key_ends.remove(key)  # if it is there
+
+    def _known(self, model: object) -> str:
+        return str(model) if not model or model in self._models.names else "other"
 
     def listen(self, opened: socket.socket) -> None:
         """Count what arrives, for ever."""

@@ -1,5 +1,6 @@
 // What is answered, for the log: of a share of the answers, each row's most probable class and its
-// probability, "7:0.98 3:0.55". Nothing else sees an answer: the server cannot log, and counts none.
+// probability, "7:0.98 3:0.55", and over gRPC, where no path tells it, the model that answered. Nothing
+// else sees an answer: the server cannot log, and counts none.
 const LARGEST = 65536;  // bytes of an answer that are kept
 const ROWS = 100;  // of one answer
 const CLASSES = 32;  // more than that are no digits
@@ -22,7 +23,11 @@ function look(r, data, flags) {
         const body = Buffer.concat(parts);
         // That of the request; a caller over REST may leave it out.
         const type = r.variables.content_type || '';
-        const rows = type.startsWith('application/grpc') ? grpc(body) : rest(body);
+        const isGrpc = type.startsWith('application/grpc');
+        const rows = isGrpc ? grpc(body) : rest(body);
+        if (isGrpc) {
+            r.variables.answering = fields(fields(body.subarray(5), 2)[0], 1)[0].toString();
+        }
         r.variables.answers = rows.slice(0, ROWS).map(best).join(' ');
     } catch (e) {
         // It is no prediction, or of a model whose outputs are others.

@@ -1,10 +1,12 @@
 #!/bin/sh
 # Runs nginx, and tells it what it cannot find out by itself: where the replicas and the exporter
-# are, which keys there are, which certificate to show. A change is taken up within a second or two.
+# are, which models and keys there are, which certificate to show. A change is taken up within a
+# second or two.
 set -eu
 secrets=/etc/gateway
 run=/run/gateway
 configuration=$(dirname "$0")/nginx.conf
+models=$(dirname "$0")/../serving/models.sh
 javascript=/usr/lib/nginx/modules/ngx_http_js_module.so # in the official image
 replicas=''
 told=''
@@ -38,12 +40,12 @@ resolve() {
 answers() { # how answers are looked at, into the folder $1; not at all by an nginx without JavaScript
   if [ -e "$javascript" ]; then
     echo "load_module $javascript;" >"$1/modules.conf"
-    echo "js_import answers from $(dirname "$configuration")/answers.js; js_var \$answers;" \
-      >"$1/answers.conf"
+    echo "js_import answers from $(dirname "$configuration")/answers.js;
+js_var \$answers; js_var \$answering;" >"$1/answers.conf"
     echo "js_body_filter answers.look buffer_type=buffer;" >"$1/look.conf"
   else
     : >"$1/modules.conf"
-    echo "map '' \$answers { default ''; }" >"$1/answers.conf"
+    echo "map '' \$answers { default ''; } map '' \$answering { default ''; }" >"$1/answers.conf"
     : >"$1/look.conf"
   fi
 }
@@ -59,6 +61,8 @@ limit_req zone=keys burst=$KEY_RATE nodelay;" >"$1/rate.conf"
   for address in $exporter; do
     echo "access_log syslog:server=$address:1514,nohostname,tag=gateway json;"
   done >"$1/syslog.conf"
+  names=$("$models" /config/models.config | sed 's/.*/"&"/' | paste -sd , -)
+  echo "{\"models\": [$names]}" >"$1/models.json"
   : >"$1/keys.conf"
   answers "$1"
   if [ -e "$secrets/keys.conf" ]; then

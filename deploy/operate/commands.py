@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from deploy import FOLDER, environment
+from deploy import environment
 from deploy.operate.access import secret_files
 from deploy.operate.errors import InputError, Refused
 from deploy.operate.stack import settings
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """examples:
   python -m deploy up --scale 3 --monitoring
   KEY=$(python -m deploy keys create alice)
+  python -m deploy models add price
   python -m deploy certificates --host digits.example.org --host 10.0.0.7
   python -m deploy status && python -m deploy down"""
 _SOON = timedelta(days=30)  # to a certificate's end
@@ -75,7 +76,7 @@ def _fail(error: object, status: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     looks: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": _EXAMPLES}
     parser = argparse.ArgumentParser(
-        prog="python -m deploy", description="Run the digit model behind its gateway.", **looks
+        prog="python -m deploy", description="Run models behind a gateway.", **looks
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -103,13 +104,25 @@ def _parser() -> argparse.ArgumentParser:
     device = up.add_mutually_exclusive_group()
     device.add_argument("--gpu", action="store_true", default=None, help="or fail without one")
     device.add_argument("--cpu", action="store_false", dest="gpu", help="even where there is a GPU")
-    up.add_argument(
-        "--timeout", type=_count, default=180, metavar="S", help="seconds to become well (180)"
-    )
+    timeout: Any = {"type": _count, "default": 180, "metavar": "S"}
+    timeout["help"] = "seconds to become well (180)"
+    up.add_argument("--timeout", **timeout)
     command(commands, "down", _down, "stop and remove everything that runs")
     command(commands, "check", _check, "what server, gateway and Prometheus would not take")
     status = command(commands, "status", _status, "what runs where, and whether it is well")
     status.add_argument("--json", action="store_true", help="for programs")
+    models = command(commands, "models", _list_models, "the models: served, and on disk")
+    models.add_argument("--json", action="store_true", help="for programs")
+    of_models = models.add_subparsers(metavar="COMMAND")
+    for name, run, summary in (
+        ("add", _add_model, "serve one more; returns when it answers"),
+        ("remove", _remove_model, "serve one less; its versions stay on disk"),
+    ):
+        sub = command(of_models, name, run, summary)
+        sub.add_argument("name", metavar="NAME", help="as callers ask for it")
+        if name == "add":
+            sub.add_argument("--path", help="the folder of its versions (NAME among the models)")
+        sub.add_argument("--timeout", **timeout)
     keys = command(commands, "keys", None, "the API keys that open the gateway").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -175,8 +188,8 @@ def _up(options: argparse.Namespace) -> int:
         elif certificate.expires < datetime.now(UTC) + _SOON:
             _say(f"  !!    the certificate ends {certificate.expires:%Y-%m-%d %H:%M} UTC;")
             _say("        `python -m deploy certificates` renews it")
-        files = served.read(served.SOURCE)
-        _refuse(_in_files(files, client))
+        files = served.source()
+        _refuse(_in_files(files, _running(client)))
         compose = engine.Compose({**os.environ, **decided})
         images.fetch(client, compose, stack.needed(compose))
         with contextlib.suppress(programs.Unchecked):  # its start will tell
@@ -187,6 +200,7 @@ def _up(options: argparse.Namespace) -> int:
             _say("config  running servers read models.config again within 30 s")
         try:
             stack.up(client, compose, before, timeout=options.timeout)
+            status.settle(client, compose.config["name"], timeout=options.timeout)
         except BaseException:
             served.hand_over(earlier or files)
             raise
@@ -228,25 +242,26 @@ def _decided(client: docker.DockerClient, options: argparse.Namespace) -> dict[s
     watched = decided["SERVING_DEVICE"] == "gpu" and "monitoring" in profiles
     (profiles.add if watched else profiles.discard)("gpu-monitoring")
     decided["COMPOSE_PROFILES"] = ",".join(sorted(profiles))
-    decided["SERVER_CONFIG"] = f"./{served.COPY.relative_to(FOLDER)}"
-    return decided
+    return {**decided, **served.AS_SETTING}
 
 
-def _in_files(
-    files: Mapping[str, bytes], client: docker.DockerClient | None = None
-) -> Iterator[str]:
+def _in_files(files: Mapping[str, bytes], running: bytes = b"") -> Iterator[str]:
     """What is wrong with the server's files and the secrets."""
     from deploy.operate.checks import secrets, server
+    from deploy.operate.stack import served
+
+    yield from server.problems(files, served.models_folder(), running)
+    yield from secrets.problems()
+
+
+def _running(client: docker.DockerClient) -> bytes:
+    """The `models.config` of servers that run well; b"" if none does."""
     from deploy.operate.stack import containers, engine, served
 
-    models = (FOLDER / (os.environ.get("MODELS") or "../models")).resolve()
-    running = b""
-    if client:
-        there = containers.of_project(client, engine.Compose().config["name"])
-        if any(one.service == "serving" and one.well for one in there):
-            running = served.read(served.COPY).get(server.MODELS, b"")
-    yield from server.problems(files, models, running)
-    yield from secrets.problems()
+    there = containers.of_project(client, engine.Compose().config["name"])
+    if any(one.service == "serving" and one.well for one in there):
+        return served.read(served.COPY).get(served.MODELS, b"")
+    return b""
 
 
 def _refuse(problems: Iterator[str]) -> None:
@@ -261,11 +276,11 @@ def _check(_: argparse.Namespace) -> int:
     from deploy.operate.checks import programs
     from deploy.operate.stack import engine, served
 
-    files = served.read(served.SOURCE)
+    files = served.source()
     found: list[str] = []
     try:
         with engine.connect() as client:
-            found += _in_files(files, client)
+            found += _in_files(files, _running(client))
             services = engine.Compose(profiles=["*"]).config["services"]
             for check in (programs.gateway, programs.prometheus):
                 try:
@@ -302,6 +317,78 @@ def _status(options: argparse.Namespace) -> int:
     else:
         print("nothing runs; `python -m deploy up` starts it")
     return NOTHING_RUNS if not found.rows else 0 if found.well else 1
+
+
+def _list_models(options: argparse.Namespace) -> int:
+    from deploy.operate.models import configured
+    from deploy.operate.stack import engine, status
+
+    with contextlib.ExitStack() as opened:
+        client = _engine_if_any(opened)
+        known = status.gather(client, engine.Compose().config["name"]) if client else None
+        found = configured.listing(known)
+    print(configured.as_json(found) if options.json else "\n".join(configured.lines(found)))
+    return 0
+
+
+def _add_model(options: argparse.Namespace) -> int:
+    from deploy.operate.models import configured
+
+    with contextlib.ExitStack() as opened:
+        client = _engine_if_any(opened)
+        running = _running(client) if client else b""
+        opened.enter_context(configured.changing())
+        for name in configured.add(options.name, options.path, running):
+            _say(f"models  {name} is left out: it has no version here")
+        _take_up(client if running else None, options.timeout)
+    return 0
+
+
+def _remove_model(options: argparse.Namespace) -> int:
+    from deploy.operate.models import configured
+    from deploy.operate.stack import served
+
+    with contextlib.ExitStack() as opened:
+        client = _engine_if_any(opened)
+        running = _running(client) if client else b""
+        opened.enter_context(configured.changing())
+        configured.remove(options.name)
+        found = [*_in_files(served.source(), running)]
+        if not found:
+            _take_up(client if running else None, options.timeout)
+    _refuse(iter(found))  # it is removed all the same: another model may be next
+    return 0
+
+
+def _engine_if_any(opened: contextlib.ExitStack) -> docker.DockerClient | None:
+    """The engine, until `opened` ends; None, and a line that says why, where there is none."""
+    from deploy.operate.stack import engine
+
+    try:
+        return opened.enter_context(engine.connect())
+    except Refused as error:
+        _say(f"not known what runs: {error}")
+        return None
+
+
+def _take_up(client: docker.DockerClient | None, timeout: float) -> None:
+    """Hand the configuration over, and wait until servers that read it answer by it.
+
+    Args:
+        client: the engine, if servers run on it.
+        timeout: in seconds.
+    """
+    from deploy.operate.stack import engine, served, status
+
+    served.hand_over(served.source())
+    known = settings.read()
+    if client and served.AS_SETTING.items() <= known.items():
+        _say("config  running servers read models.config again within 30 s")
+        status.settle(client, engine.Compose().config["name"], timeout=timeout)
+        _say("config  every replica has a version of every model AVAILABLE")
+    else:
+        _say("config  `python -m deploy up` serves it")
+    settings.write({**known, **served.AS_SETTING})
 
 
 def _create_key(options: argparse.Namespace) -> int:

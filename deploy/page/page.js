@@ -1,7 +1,8 @@
-// The paper, its tools, and the answer beside it.
+// The paper, its tools, and the answer beside it; in their place a form for a model of other things.
 
 import { seen } from "./digit.js";
-import { Trouble, ask, newestVersion, takeKey, useKey } from "./server.js";
+import { answerForm, openForm, readsDigits } from "./form.js";
+import { Trouble, ask, modelNames, newestVersion, signatures, takeKey, useKey, useModel } from "./server.js";
 
 const SIDE = 280; // units of the paper, whatever it measures on the screen
 const STEP = 7; // units that an arrow key moves the pen
@@ -185,13 +186,13 @@ function pixels() {
 
 function ofPixels(image) {
   const rows = Array.from({ length: 28 }, (_, row) => [...image.slice(28 * row, 28 * row + 28)]);
-  return { instances: [rows] };
+  return JSON.stringify({ instances: [rows] });
 }
 
 // A picture goes as it is: the graph finds the digit in it, for every caller alike.
 function ofPicture(canvas) {
   const b64 = canvas.toDataURL("image/png").split(",")[1];
-  return { signature_name: "encoded", instances: [{ b64 }] };
+  return JSON.stringify({ signature_name: "encoded", instances: [{ b64 }] });
 }
 
 // Asking: one question at a time, after it the newest drawing.
@@ -224,14 +225,10 @@ function asking(value) {
 async function step() {
   await new Promise(requestAnimationFrame); // nobody sees more
   isNew = false;
-  const { picture } = current();
-  const image = isBlank() || picture ? null : pixels();
   try {
-    const answer = isBlank() ? await newestVersion() : await ask(picture ? ofPicture(picture) : ofPixels(image));
+    known ??= await meet();
+    await (readsDigits(known) ? read() : answerForm());
     tell("");
-    if (isBlank()) showNothing("Nothing to read yet.");
-    else if (saysNothing(answer)) showNothing("No digit to be seen in this picture.");
-    else showAnswer(image, answer);
   } catch (trouble) {
     if (!(trouble instanceof Trouble)) throw trouble;
     tell(trouble.message, trouble.status === 401);
@@ -239,6 +236,19 @@ async function step() {
     if (isWorthIt) await pause(trouble.seconds);
     isNew ||= isWorthIt;
   }
+}
+
+async function read() {
+  const { picture } = current();
+  if (isBlank()) {
+    await newestVersion();
+    return showNothing("Nothing to read yet.");
+  }
+  const image = picture ? null : pixels();
+  const { answer, facts } = await ask(picture ? ofPicture(picture) : ofPixels(image));
+  const [{ probabilities }] = JSON.parse(answer).predictions;
+  if (saysNothing(probabilities)) showNothing("No digit to be seen in this picture.");
+  else showAnswer(image, probabilities, facts);
 }
 
 function pause(seconds) {
@@ -276,7 +286,7 @@ function showPaper() {
   $("nib").setAttribute("cy", nib.y);
 }
 
-function showAnswer(image, { probabilities, version, milliseconds }) {
+function showAnswer(image, probabilities, facts) {
   const [first, second] = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
   const share = probabilities[first];
   $("answer").classList.remove("nothing");
@@ -284,13 +294,13 @@ function showAnswer(image, { probabilities, version, milliseconds }) {
   if (share > 0.9) say(`Surely ${named(first)}.`);
   else if (share > 0.5) say(`Probably ${named(first)}.`);
   else say(`Perhaps ${named(first)}, or ${named(second)}.`);
-  $("facts").textContent = `version ${version} · ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
+  $("facts").textContent = facts;
   showBars(probabilities, first);
   showSeen(image);
 }
 
 // Of a blank picture all ten are equal.
-const saysNothing = ({ probabilities }) => Math.max(...probabilities) - Math.min(...probabilities) < 1e-6;
+const saysNothing = (probabilities) => Math.max(...probabilities) - Math.min(...probabilities) < 1e-6;
 
 const named = (digit) => (digit === 8 ? "an 8" : `a ${digit}`);
 
@@ -332,6 +342,34 @@ function tell(words, needsKey = false) {
   $("door").hidden = !needsKey;
   if (needsKey && document.activeElement === document.body) $("key").focus();
 }
+
+// Which model: the paper is for digits, the form for anything else.
+
+let known = null; // the signatures of the model in use, once they are
+
+async function meet() {
+  const select = $("model");
+  if (!select.options.length) {
+    const wanted = new URLSearchParams(location.search).get("model");
+    const names = await modelNames();
+    select.append(...names.map((name) => new Option(name, name, false, name === wanted)));
+    select.parentElement.hidden = names.length === 1;
+  }
+  useModel(select.value);
+  const found = await signatures();
+  if (!readsDigits(found)) openForm(select.value, found);
+  return found;
+}
+
+$("model").addEventListener("change", ({ target }) => {
+  location.search = new URLSearchParams({ model: target.value });
+});
+$("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  isNew = true;
+  wake();
+  work();
+});
 
 takeKey();
 addEventListener("hashchange", () => {

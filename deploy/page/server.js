@@ -1,6 +1,5 @@
-// Asking the model over REST, and saying in plain words why there is no answer.
+// Asking a model over REST, and saying in plain words why there is no answer.
 
-const MODEL = "/v1/models/mnist";
 const KEY = "key"; // its name in the address's fragment and in the session's storage
 const TIMEOUT = 10_000; // ms
 const BELIEVED = 5_000; // ms, how long the newest version is taken to be the newest
@@ -15,6 +14,7 @@ export class Trouble extends Error {
   }
 }
 
+let model; // the path of the one that is asked
 const newest = { version: null, asked: -Infinity }; // as far as is known, and since when
 
 /** Take the key that came in the address, `#key=…`, and remove it there. */
@@ -30,16 +30,34 @@ export function useKey(text) {
   sessionStorage.setItem(KEY, text.replace(/[^!-~]/g, "")); // a header holds no others
 }
 
+/** The names of the models that are configured. */
+export async function modelNames() {
+  const { models } = JSON.parse(await call("models.json", {}));
+  if (!models.length) throw new Trouble("No model is configured. Trying again …");
+  return models;
+}
+
+/** From now on ask this model. */
+export function useModel(name) {
+  model = `v1/models/${encodeURIComponent(name)}`;
+  newest.asked = -Infinity;
+}
+
+/** Name of each signature of the model → its inputs and outputs, as the server tells them. */
+export async function signatures() {
+  return JSON.parse(await call(`${model}/metadata`, {})).metadata.signature_def.signature_def;
+}
+
 /** The newest version that answers, a string of digits. */
 export async function newestVersion() {
-  const { model_version_status: states } = JSON.parse(await call("", {}));
+  const { model_version_status: states } = JSON.parse(await call(model, {}));
   const available = states.find(({ state }) => state === "AVAILABLE"); // the newest come first
   if (!available) throw new Trouble("No version of the model is loaded. Trying again …");
   Object.assign(newest, { version: available.version, asked: performance.now() });
   return newest.version;
 }
 
-/** What the model says to a request for one digit: ten probabilities, its version, milliseconds. */
+/** What the model says to the JSON of a request: JSON again, and which version took how long. */
 export async function ask(question) {
   const isFresh = performance.now() - newest.asked < BELIEVED;
   const version = isFresh ? newest.version : await newestVersion();
@@ -52,12 +70,11 @@ export async function ask(question) {
 }
 
 // By its number, so that the version shown is the one that answered.
-async function askVersion(version, question) {
-  const request = { method: "POST", body: JSON.stringify(question) };
+async function askVersion(version, body) {
   const start = performance.now();
-  const answer = await call(`/versions/${version}:predict`, request);
+  const answer = await call(`${model}/versions/${version}:predict`, { method: "POST", body });
   const milliseconds = performance.now() - start;
-  return { ...JSON.parse(answer).predictions[0], version, milliseconds };
+  return { answer, facts: `version ${version} · ${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms` };
 }
 
 async function call(path, request) {
@@ -66,21 +83,30 @@ async function call(path, request) {
   const signal = AbortSignal.timeout(TIMEOUT);
   let response, body;
   try {
-    response = await fetch(MODEL + path, { ...request, headers, signal, cache: "no-store" });
+    response = await fetch(path, { ...request, headers, signal, cache: "no-store" });
     body = await response.text();
   } catch {
     throw new Trouble("The server cannot be reached. Trying again …");
   }
   if (response.ok) return body;
-  throw new Trouble(...explained(response, key), response.status);
+  throw new Trouble(...explained(response, body, key), response.status);
 }
 
-function explained({ status, headers }, key) {
+function explained({ status, headers }, body, key) {
   const seconds = Number(headers.get("Retry-After")) || PAUSE;
+  if (status === 400) return [`The server refuses the question: ${reason(body)}`, Infinity];
   if (status === 401 && !key) return ["This server asks for a key.", Infinity];
   if (status === 401) return ["This key is not known here.", Infinity];
   if (status === 404) return ["The server has no such model yet. Trying again …", seconds];
   if (status === 429) return [`Too many questions. Going on in ${seconds} s.`, seconds];
   if (status >= 500) return ["The server is not ready. Trying again …", seconds];
   return [`The server refuses the question (${status}).`, Infinity];
+}
+
+function reason(body) {
+  try {
+    return JSON.parse(body).error;
+  } catch {
+    return body;
+  }
 }

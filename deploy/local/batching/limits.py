@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 from deploy.local.errors import invalid
 
+PARAMETERS_FILE = "batching_params.pbtxt"  # of a version, in its folder
+
 
 class Limits(NamedTuple):
     """How one model's runs are batched; the defaults are TensorFlow Serving's.

@@ -26,8 +26,6 @@ from deploy.local.flags import Flags
 from deploy.local.models.servable import Servable
 from deploy.local.tensors import Array, Deep
 
-PARAMETERS_FILE = "batching_params.pbtxt"
-
 
 class BatchedServable:
     """A servable whose runs are merged; it owns the one that it wraps."""
@@ -160,7 +158,7 @@ def wrapper(flags: Flags) -> Callable[[Servable, Path], Servable]:
     def wrap(servable: Servable, folder: Path) -> Servable:
         if not flags.enable_per_model_batching_parameters:
             return BatchedServable(servable, batch_limits.read(parameters), scheduler)
-        file = folder / PARAMETERS_FILE
+        file = folder / batch_limits.PARAMETERS_FILE
         if not file.exists():
             return servable
         own = text_files.read(file, text_files.BatchingParameters())

@@ -361,6 +361,11 @@ class ModelManager:
         versions = self._versions.get(name, {})
         return {n: version for n, version in versions.items() if version.state is State.AVAILABLE}
 
+    def names(self) -> list[str]:
+        """The configured models, as they are listed."""
+        with self._lock:
+            return list(self._models)
+
     def states(self, name: str) -> list[tuple[int, State, ServingError | None]]:
         """Number, state and error of every version that was ever wanted, highest first."""
         with self._lock:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from deploy import FOLDER
 
 PAGE = FOLDER / "page"
+MODELS = "/models.json"  # the names that it chooses from; the gateway has them by itself
 # As the gateway sends them.
 HEADERS = {
     "Content-Security-Policy": (
@@ -35,11 +36,11 @@ class File(NamedTuple):
 
 
 def read(folder: Path, target: str) -> File | None:
-    """The file that a request's target names as it was sent, or None.
+    """The file that a request's target names as it was sent, whatever its query, or None.
 
     Names are compared, never followed, so that no target leads out of the folder and back.
     """
-    path = _SERVER.sub("", target, count=1)
+    path = _SERVER.sub("", target, count=1).partition("?")[0]
     name = "index.html" if path == "/" else path.removeprefix("/")
     if folder.is_dir():
         for file in folder.iterdir():

@@ -144,6 +144,9 @@ class RestServer:
 
     def _file(self, request: web.BaseRequest) -> web.Response:
         """A file of the page, or the 404 that the real server gives."""
+        if request.raw_path == page.MODELS:
+            names = json.dumps({"models": self._handlers.models.names()})
+            return _response(Reply(200, "application/json", names.encode()), page.HEADERS)
         if request.method in ("GET", "HEAD") and (file := page.read(self._page, request.raw_path)):
             return _response(Reply(200, file.content_type, file.body), page.HEADERS)
         return _response(_html(404), close=True)

@@ -51,7 +51,14 @@ def locked() -> Iterator[None]:
             f"{folder()} is not yours (Docker makes it as root where it finds none); run "
             f"`sudo chown -R $USER {folder()}`"
         ) from None
-    opened = os.open(folder(), os.O_RDONLY)
+    with alone_in(folder()):
+        yield
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the only writer of this folder's files, of all who ask for it so."""
+    opened = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX)
         yield

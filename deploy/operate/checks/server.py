@@ -9,21 +9,22 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from deploy import model_config
+from deploy import FOLDER, model_config
 from deploy.local import text_files
 from deploy.local.batching import limits
 from deploy.local.errors import ServingError
+from deploy.operate.stack.served import INSIDE, MODELS, place
 from deploy.server_messages import ModelServerConfig
 
-MODELS, BATCHING, MONITORING = "models.config", "batching.config", "monitoring.config"
+BATCHING, MONITORING = "batching.config", "monitoring.config"
 _MESSAGES = {
     MODELS: ModelServerConfig,
     BATCHING: text_files.BatchingParameters,
     MONITORING: text_files.MonitoringConfig,
 }
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
-_INSIDE = PurePosixPath("/models")  # what the container calls the models' folder
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # as exported; stands in paths and metrics
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # Strings and comments, passed over, or a number that begins with 0 and goes on.
 _OCTAL = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#.*|(?<![\w.])-?(0[0-9]+)(?![\w.])""")
 _PLACE = re.compile(r"(\d+):\d+ : (.*)", re.DOTALL)
@@ -66,7 +67,7 @@ def problems(files: Mapping[str, bytes], models: Path, running: bytes = b"") -> 
 
 
 def _path(name: str) -> str:
-    return f"deploy/server/{name}"
+    return str(place(name).relative_to(FOLDER.parent))
 
 
 def _parsed(name: str, content: bytes, message: Any) -> Any:
@@ -113,38 +114,34 @@ def _octal(name: str, text: str) -> Iterator[str]:
 
 
 def _of_model(model: Any, models: Path, before: Any) -> Iterator[str]:
-    if not model.name:
-        yield "it has no name"
+    if not NAME.fullmatch(model.name):
+        yield f"{model.name!r} is no name: expected letters, digits, '_', '.', '-'"
     if model.HasField("logging_config"):
         yield "logging_config ends the server's start: it cannot log requests"
     platform = model.model_platform or ("tensorflow" if model.model_type == 1 else "")
     if platform != "tensorflow" or (model.model_platform and model.model_type):
         yield 'its platform has to be named, and once: model_platform: "tensorflow"'
     base = model.base_path
-    if _URI.match(base):
+    if URI.match(base):
         return  # not on this disk
     if not base.startswith("/"):
         yield f"base_path {base!r} is relative; the server wants an absolute one"
         return
-    if _INSIDE not in (PurePosixPath(base), *PurePosixPath(base).parents):
-        yield f"base_path {base!r} is not in the container, whose versions lie under {_INSIDE}"
+    if INSIDE not in (PurePosixPath(base), *PurePosixPath(base).parents):
+        yield f"base_path {base!r} is not in the container, whose versions lie under {INSIDE}"
         return
-    folder = models / PurePosixPath(base).relative_to(_INSIDE)
+    folder = models / PurePosixPath(base).relative_to(INSIDE)
+    publish = f"publish one with `python -m export --name {folder.name}`"
     try:
         versions = model_config.versions(folder)
     except OSError as error:
         # The server would load no version of any model until that folder exists.
-        yield f"{folder} holds no version: {error.strerror}; {_publish(model)}"
+        yield f"{folder} holds no version: {error.strerror}; {publish}"
         return
     if not versions:
-        yield f"{folder} holds no version; {_publish(model)}"
+        yield f"{folder} holds no version; {publish}"
         return
     yield from _of_versions(model, folder, versions, before)
-
-
-def _publish(model: Any) -> str:
-    name = PurePosixPath(model.base_path).name
-    return "make one with `python -m export" + ("`" if name == "mnist" else f" --name {name}`")
 
 
 def _of_versions(
@@ -157,6 +154,11 @@ def _of_versions(
     for number in sorted(wanted):
         if not any((versions[number] / file).is_file() for file in _SAVED_MODEL):
             yield f"{versions[number]} is no version: it holds no {_SAVED_MODEL[0]}"
+        if (own := versions[number] / limits.PARAMETERS_FILE).exists():
+            try:
+                limits.read(text_files.read(own, text_files.BatchingParameters()))
+            except ServingError as error:
+                yield f"{own}: {error.message}"
     for label, number in sorted(model.version_labels.items()):
         if number not in versions:
             yield f"label {label!r} is for version {number}, which is not in {folder}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_MODELS = "mend deploy/server/models.config; `python -m deploy check` names what is wrong in it"
+_MODELS = "mend models.config; `python -m deploy check` says where it is and what is wrong in it"
 # Of several that a log holds, the first here is told: those below it follow from those above.
 _KNOWN = [
     (re.compile(text), advice)

@@ -1,19 +1,42 @@
-"""The copy of `deploy/server/` that this machine's servers read: only what passed the check."""
+"""The server's configuration: where it is written, and the copy of it that servers read.
+
+A file of this machine's own goes before the bundle's. The copy holds only what passed the check.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from deploy import FOLDER
 from deploy.operate.access import secret_files
 
 SOURCE = FOLDER / "server"
+OWN = FOLDER / "machine" / "server"
 COPY = FOLDER / "machine" / "config"
+MODELS = "models.config"
+AS_SETTING = {"SERVER_CONFIG": f"./{COPY.relative_to(FOLDER)}"}  # servers read the copy
+INSIDE = PurePosixPath("/models")  # what the containers call the models' folder
+
+
+def models_folder() -> Path:
+    """The folder that holds the models' folders: MODELS, as the compose file reads it."""
+    return (FOLDER / (os.environ.get("MODELS") or "../models")).resolve()
+
+
+def place(name: str) -> Path:
+    """Where a file of the configuration is written."""
+    return OWN / name if (OWN / name).exists() else SOURCE / name
+
+
+def source() -> dict[str, bytes]:
+    """The files of the configuration as they are written, by name."""
+    return {**read(SOURCE), **read(OWN)}
 
 
 def read(folder: Path) -> dict[str, bytes]:
-    """The files of the source or the copy, by name; none if there is no such folder."""
+    """The files of such a folder, by name; none if there is no folder."""
     found = folder.glob("*.config") if folder.is_dir() else ()
     return {path.name: path.read_bytes() for path in sorted(found)}
 

@@ -52,13 +52,23 @@ class Row:
         container: what the engine says.
         models: for a replica, model → what it says of it; None where it is silent.
         trouble: in sentences, how that is not as configured.
-        well: no version failed, and the server does what its configuration says.
+        well: no version failed, every model answers, and the server does what it is told.
     """
 
     container: Container
     models: Mapping[str, Sequence[VersionStatus] | None]
     trouble: Sequence[str] = ()
     well: bool = True
+
+    @property
+    def lacking(self) -> list[str]:
+        """The models that it is asked for, and of which it has no version AVAILABLE."""
+        return [
+            name
+            for name, versions in self.models.items()
+            if versions is not None
+            and not any(version.state is State.AVAILABLE for version in versions)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,24 @@ def gather(engine: docker.DockerClient, project: str) -> Status:
         _or_why_not(lambda: sum(not key.ended for key in keys.read())),
         _or_why_not(certificates.read),
     )
+
+
+def settle(engine: docker.DockerClient, project: str, *, timeout: float) -> Status:
+    """Wait until every replica answers for every model that is configured.
+
+    Raises:
+        Refused: that took longer than `timeout` seconds; says what is missing and why.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        found = gather(engine, project)
+        lacking = next((row for row in found.rows if row.lacking), None)
+        if not lacking:
+            return found
+        if time.monotonic() > deadline:
+            words = "; ".join(lacking.trouble)
+            raise Refused(f"after {timeout:g} s {lacking.container.name}: {words}")
+        time.sleep(1)
 
 
 def as_json(status: Status) -> str:
@@ -187,9 +215,11 @@ def _replica(engine: docker.DockerClient, one: Container, gateway: str | None) -
         said = container.logs(since=int(time.time()) - _RECENT).decode(errors="replace")
         if refusals := _REFUSAL.findall(said):
             trouble.append(f"its log says: {refusals[-1]}")
-    well = all(difference.kind is Kind.WAITING for difference in found) and not refusals
     versions = {name: answer.versions if answer else None for name, answer in answers.items()}
-    return Row(one, versions, trouble, well)
+    lacking = Row(one, versions).lacking
+    trouble += [f"no version of {name} is AVAILABLE" for name in lacking]
+    well = all(difference.kind is Kind.WAITING for difference in found) and not refusals
+    return Row(one, versions, trouble, well and not lacking)
 
 
 def _ask(urls: Sequence[str], model: Model) -> Served | None:

@@ -21,6 +21,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from deploy.runner import Server, free_ports, serve
 from export.digits.checks.golden import PATH as GOLDEN
+from tests.client.models import echo, example, house, save
 from tests.conftest import Version
 from tests.deploy.page.door import Door
 from tests.deploy.page.strokes import Stroke
@@ -171,8 +172,24 @@ def repository(published: Version, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def server(repository: Path) -> Iterator[Server]:
-    with serve(repository) as server:
+def models_config(repository: Path) -> Path:
+    """Of the digits' model, and of others, which are asked by a form."""
+    others = {"house": house, "echo": echo, "bytes": example}
+    for name, build in others.items():
+        save(repository.parent / name / "1", build)
+    path = repository.parent / "models.config"
+    rows = (
+        f'config {{ name: "{name}" base_path: "{repository.parent / name}" '
+        'model_platform: "tensorflow" }'
+        for name in (repository.name, *others)
+    )
+    path.write_text(f"model_config_list {{ {' '.join(rows)} }}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path, models_config: Path) -> Iterator[Server]:
+    with serve(repository, flags=[f"--model_config_file={models_config}"]) as server:
         yield server
 
 

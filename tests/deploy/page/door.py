@@ -17,7 +17,7 @@ from deploy.runner import free_ports
 class Call(NamedTuple):
     """What passed: the path, and the image asked about; None if there was no body.
 
-    An image is 28 rows, or a picture's file as {"b64": …}.
+    An image is 28 rows, or a picture's file as {"b64": …}; of a form it is what is asked.
     """
 
     path: str
@@ -29,7 +29,7 @@ class Door:
 
     def __init__(self, inside: str) -> None:
         self.inside = urlsplit(inside).netloc
-        self.key = ""  # without it calls under /v1/ are refused with 401
+        self.key = ""  # without it models are refused with 401
         self.lost = ""  # the path whose answer does not arrive
         self.refusal: tuple[int, dict[str, str]] | None = None  # of predictions, with headers
         self.passed: list[Call] = []
@@ -65,7 +65,7 @@ class Door:
     def _answer(
         self, method: str, path: str, key: str, body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
-        if path.startswith("/v1/") and self.key and key != self.key:
+        if path.startswith(("/v1/", "/models.json")) and self.key and key != self.key:
             self.refused += 1
             return 401, {}, b'{"error": "no"}'
         if self.refusal and method == "POST":
@@ -76,7 +76,7 @@ class Door:
             answer = connection.getresponse()
             text = answer.read()
         if answer.status == 200:
-            self.passed.append(Call(path, json.loads(body)["instances"][0] if body else None))
+            self.passed.append(Call(path, _image(json.loads(body)) if body else None))
         headers = {name: value for name, value in answer.getheaders() if name in _PASSED_ON}
         return answer.status, headers, text
 
@@ -118,6 +118,10 @@ class Door:
                 pass
 
         return Handler
+
+
+def _image(question: Any) -> Any:
+    return question["instances"][0] if "instances" in question else question
 
 
 _PASSED_ON = {

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.local import metrics
 from deploy.local.batching import servable as batching
-from deploy.local.batching.limits import Limits
+from deploy.local.batching.limits import PARAMETERS_FILE, Limits
 from deploy.local.batching.queues import Queue, Scheduler, Task
 from deploy.local.batching.servable import BatchedServable
 from deploy.local.errors import ServingError
@@ -363,7 +363,7 @@ def test_parameters_of_each_model(tmp_path: Path) -> None:
     wrap = batching.wrapper(Flags(enable_batching=True, enable_per_model_batching_parameters=True))
     inner = Doubler()
     assert wrap(inner, tmp_path) is inner
-    file = tmp_path / batching.PARAMETERS_FILE
+    file = tmp_path / PARAMETERS_FILE
     file.write_text("max_batch_size { value: 2 }")
     with pytest.raises(ServingError, match="Task size 3 is larger than maximum input batch size 2"):
         wrap(inner, tmp_path).run({"x": floats(1, 2, 3)}, ["y"])

@@ -58,6 +58,7 @@ def page(tmp_path: Path) -> Path:
     [
         ("/", "text/html; charset=utf-8", b"<p>index"),
         ("/index.html", "text/html; charset=utf-8", b"<p>index"),
+        ("/?model=/../secret", "text/html; charset=utf-8", b"<p>index"),
         ("/page.css", "text/css; charset=utf-8", b"p {}"),
         ("/page.js", "text/javascript; charset=utf-8", b"1"),
         ("http://here:8501/page.js", "text/javascript; charset=utf-8", b"1"),

@@ -8,7 +8,7 @@ from deploy.operate.checks import server
 from deploy.operate.stack import served
 
 FILES = served.read(served.SOURCE)
-GOOD = FILES[server.MODELS].decode()
+GOOD = FILES[served.MODELS].decode()
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def _problems(
-    models: Path, text: str | bytes, name: str = server.MODELS, running: str = ""
+    models: Path, text: str | bytes, name: str = served.MODELS, running: str = ""
 ) -> list[str]:
     content = text if isinstance(text, bytes) else text.encode()
     found = server.problems({**FILES, name: content}, models, running.encode())
@@ -59,6 +59,7 @@ def test_the_files_of_the_bundle_are_well(models: Path) -> None:
         (GOOD.replace('"tensorflow"', '"pytorch"'), "platform has to be named"),
         (GOOD.replace("model_platform", "# "), "platform has to be named"),
         (_with("model_type: TENSORFLOW"), "platform has to be named, and once"),
+        (GOOD.replace('name: "mnist"', 'name: "a b"'), "'a b' is no name: expected letters"),
         (_with("logging_config { }"), "logging_config ends the server's start"),
         (_with(SPECIFIC(1, 3)), "version 3 of its policy is not in"),
         (_with(LABEL("stable", 3)), "label 'stable' is for version 3, which is not in"),
@@ -99,6 +100,18 @@ def test_batches_that_the_server_refuses(models: Path) -> None:
         models, "max_batch_size { value: 9 } allowed_batch_sizes: 8", "batching.config"
     )
     assert "Last entry in allowed_batch_sizes must match max_batch_size" in told
+
+
+def test_batches_of_a_version_that_the_server_refuses(models: Path) -> None:
+    own = models / "mnist" / "10" / "batching_params.pbtxt"
+    own.write_text("max_batch_size { value: 8 } allowed_batch_sizes: 8")
+    assert _problems(models, GOOD) == []
+    for wrong, told in (("nonsense: 1", "pbtxt"), ("max_batch_size { value: -1 }", "positive")):
+        own.write_text(wrong)
+        (problem,) = _problems(models, GOOD)
+        assert str(own) in problem
+        assert told in problem
+    assert _problems(models, _with(SPECIFIC(1, 2))) == []
 
 
 def test_a_version_without_a_model_in_it(models: Path) -> None:

@@ -12,11 +12,11 @@ from deploy.operate.stack import causes
             "Failed to start server. Error: FAILED_PRECONDITION: Request to assign label to "
             "version 4 of model mnist, which is not currently available for inference",
             "Request to assign label to version 4 of model mnist, which is not currently available "
-            "for inference; mend deploy/server/models.config",
+            "for inference; mend models.config",
         ),
         (
             "E0000 Invalid protobuf file: '/config/models.config'\nmore\n",
-            "Invalid protobuf file: '/config/models.config'; mend deploy/server/models.config",
+            "Invalid protobuf file: '/config/models.config'; mend models.config",
         ),
         (
             "Failed to start server. Error: INVALID_ARGUMENT: something new",

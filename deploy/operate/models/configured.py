@@ -1,0 +1,202 @@
+"""The models that this machine's servers are to serve, in a file that is not in git."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+from deploy import model_config
+from deploy.model_config import ConfigError, Model
+from deploy.operate.access import secret_files
+from deploy.operate.checks import server
+from deploy.operate.errors import InputError, Refused
+from deploy.operate.models import editing
+from deploy.operate.stack import served
+from deploy.operate.stack.status import Status
+from tfserving_client.results import State
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A model that is configured, or that lies among the models.
+
+    Attributes:
+        name: of the model, or of its folder.
+        base_path: as the server sees it; "" if it is not configured.
+        on_disk: its versions; None where they cannot be looked at.
+        labels: label → version.
+        served: the versions that every running replica has AVAILABLE; None if none is known to run.
+    """
+
+    name: str
+    base_path: str
+    on_disk: Sequence[int] | None
+    labels: Mapping[str, int]
+    served: Sequence[int] | None
+
+
+def listing(status: Status | None) -> list[Row]:
+    """Every model that is configured, then every other that has a version on disk.
+
+    Raises:
+        Refused: the configuration cannot be read.
+    """
+    configured = _read()
+    rows = [
+        Row(one.name, one.base_path, _on_disk(one.base_path), one.labels, _served(one, status))
+        for one in configured
+    ]
+    known = {_folder(one.base_path) for one in configured}
+    root = served.models_folder()
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if folder not in known and folder.is_dir() and (found := model_config.versions(folder)):
+            rows.append(Row(folder.name, "", sorted(found), {}, None))
+    return rows
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """The rows as one JSON object."""
+    return json.dumps({"models": [asdict(row) for row in rows]})
+
+
+def lines(rows: Sequence[Row]) -> list[str]:
+    """The rows as aligned text."""
+    table = [("MODEL", "BASE PATH", "ON DISK", "SERVED", "LABELS")]
+    for row in rows:
+        added = row.base_path or f"not configured: python -m deploy models add {row.name}"
+        labels = ", ".join(f"{label} {number}" for label, number in sorted(row.labels.items()))
+        table.append((row.name, added, _numbers(row.on_disk), _numbers(row.served), labels))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
+
+
+def add(name: str, path: str | None, running: bytes) -> list[str]:
+    """Configure one more model; the names of the bundle's own that were left out.
+
+    Those are left out when this machine gets a file of its own, if they have no version here.
+
+    Args:
+        name: as callers will ask for it.
+        path: its folder, on this machine or as the server sees it, or a bucket's URI; None: that
+            of its name among the models.
+        running: the `models.config` of servers that run; b"" if none does.
+
+    Raises:
+        InputError: that is no name, or no path that the server sees.
+        Refused: it is configured already, or the check finds something wrong.
+    """
+    if not server.NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no name: expected letters, digits, '_', '.', '-'")
+    configured = _read()
+    if any(one.name == name for one in configured):
+        raise Refused(f"{name} is configured already, in {served.place(served.MODELS)}")
+    is_own = served.place(served.MODELS).parent == served.OWN
+    left_out = [one.name for one in configured if not is_own and _on_disk(one.base_path) == []]
+    text = editing.added(_text(), name, _base_path(name, path))
+    for other in left_out:
+        text = editing.removed(text, other)
+    files = {**served.source(), served.MODELS: text.encode()}
+    if found := [*server.problems(files, served.models_folder(), running)]:
+        raise Refused(found[0])
+    _write(text)
+    return left_out
+
+
+def remove(name: str) -> None:
+    """Configure one model less; its versions stay on disk.
+
+    Raises:
+        Refused: it is not configured, or the last.
+    """
+    names = [one.name for one in _read()]
+    if name not in names:
+        raise Refused(f"{name} is not configured; what is: {', '.join(names) or 'nothing'}")
+    if {*names} == {name}:
+        raise Refused(
+            f"{name} is the only model, and a server of none is never well; add another before, "
+            "or end it with `python -m deploy down`"
+        )
+    _write(editing.removed(_text(), name))
+
+
+@contextlib.contextmanager
+def changing() -> Iterator[None]:
+    """Be the only one who changes the configuration; what is done within is undone if it fails."""
+    own = served.OWN / served.MODELS
+    with secret_files.alone_in(served.OWN.parent):
+        before = own.read_bytes() if own.exists() else None
+        handed = served.read(served.COPY)
+        try:
+            yield
+        except BaseException:
+            own.unlink(missing_ok=True)
+            if before is not None:
+                secret_files.replace(own, before)
+            if served.COPY.exists():
+                served.hand_over(handed)
+            raise
+
+
+def _read() -> tuple[Model, ...]:
+    try:
+        return model_config.read(served.place(served.MODELS))
+    except ConfigError as error:
+        raise Refused(str(error)) from None
+
+
+def _text() -> str:
+    return served.place(served.MODELS).read_text()
+
+
+def _write(text: str) -> None:
+    served.OWN.mkdir(exist_ok=True)
+    secret_files.replace(served.OWN / served.MODELS, text.encode())
+
+
+def _folder(base_path: str) -> Path | None:
+    """Where the server's path lies on this machine; None if it does not."""
+    path = PurePosixPath(base_path)
+    if not path.is_relative_to(served.INSIDE):
+        return None
+    return served.models_folder() / path.relative_to(served.INSIDE)
+
+
+def _base_path(name: str, path: str | None) -> str:
+    """What the server calls the folder."""
+    if path is None:
+        return str(served.INSIDE / name)
+    if server.URI.match(path) or (_folder(path) and not Path(path).is_dir()):
+        return path
+    folder, root = Path(path).resolve(), served.models_folder()
+    if not folder.is_relative_to(root):
+        raise InputError(
+            f"--path {path}: {folder} is not in {root}, which is all that the servers see; move it "
+            "there, or set MODELS"
+        )
+    return str(served.INSIDE / folder.relative_to(root))
+
+
+def _on_disk(base_path: str) -> list[int] | None:
+    folder = _folder(base_path)
+    try:
+        return sorted(model_config.versions(folder)) if folder else None
+    except FileNotFoundError:
+        return []
+    except OSError:
+        return None
+
+
+def _served(model: Model, status: Status | None) -> list[int] | None:
+    rows = status.rows if status else ()
+    answers = [found for row in rows if (found := row.models.get(model.name)) is not None]
+    available = [
+        {one.version for one in answer if one.state is State.AVAILABLE} for answer in answers
+    ]
+    return sorted(set.intersection(*available)) if available else None
+
+
+def _numbers(numbers: Sequence[int] | None) -> str:
+    return "–" if numbers is None else ", ".join(map(str, numbers)) or "none"
