@@ -24,9 +24,14 @@ setup: .venv/dev.installed  ## the environment for everything
 setup-%: .venv/%.installed ;
 setup-operate:  ## the environment for `python -m deploy` alone
 
-demo: .venv/demo.installed  ## train and publish a model if there is none, serve it, classify real digits
-	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
-	@$(bin)/python -m deploy.demo
+# The model of the demonstration: the first that the server is to serve.
+NAME ?= $(firstword $(shell sh deploy/serving/models.sh \
+  $(firstword $(wildcard deploy/machine/server/models.config) deploy/server/models.config)))
+published = @ls -d models/$(NAME)/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export --name $(NAME)
+
+demo: .venv/demo.installed  ## train and publish a model if there is none, serve it, classify real digits (NAME=)
+	$(published)
+	@$(bin)/python -m deploy.demo $(NAME)
 
 test: .venv/dev.installed  ## run the whole test suite; what needs an engine or a GPU is skipped with the reason
 	@$(bin)/pytest --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=6  # many a test waits
@@ -37,32 +42,33 @@ lint: .venv/dev.installed  ## formatting, lint and types
 	@$(bin)/mypy
 
 bench-% figures: export TF_CPP_MIN_LOG_LEVEL = 3
+bench-%: NAME = mnist
 
 bench: bench-weights bench-encoded bench-gateway bench-local bench-switches bench-client bench-export  ## all benchmarks, on the genuine MNIST
 
 bench-client: .venv/dev.installed  ## the client against its peers; five minutes
-	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
+	$(published)
 	@$(bin)/python -m tests.bench.client
 
 bench-export: .venv/dev.installed  ## the recipes against one another; a quarter of an hour
 	@$(bin)/python -m tests.bench.recipes
 
 bench-gateway: .venv/dev.installed  ## the gateway's door against the server's own port; a minute (needs nginx)
-	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
+	$(published)
 	@$(bin)/python -m tests.bench.gateway
 
 bench-encoded: .venv/dev.installed  ## pictures of digits, distorted and hostile, through the newest version
 	@$(bin)/python -m tests.bench.encoded
 
 bench-local: .venv/dev.installed  ## the local server against Flask, the bare session and the build in BEFORE; minutes
-	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
+	$(published)
 	@$(bin)/python -m tests.bench.local_server
 
 bench-start: .venv/dev.installed  ## `make demo` on a bare clone and again, against the build in BEFORE; minutes
 	@$(bin)/python -m tests.bench.start
 
 bench-switches: .venv/dev.installed  ## a thousand version switches of the local server under load; ten minutes
-	@ls -d models/mnist/[0-9]* >/dev/null 2>&1 || $(bin)/python -m export
+	$(published)
 	@$(bin)/python -m tests.bench.switches
 
 bench-operator: .venv/dev.installed  ## a hundred random commands of an operator under load; an hour (needs Docker)

@@ -1,7 +1,8 @@
 """Show the whole bundle at work: serve the newest version, ask it over gRPC and REST, stop.
 
-`SERVING=docker` serves with the bundle of `python -m deploy`, which is started only if it does not
-run yet; anything else with the local server.
+Of the model that is named, or of the first in the server's configuration. `SERVING=docker` serves
+with the bundle of `python -m deploy`, which is started only if it does not run yet; anything else
+with the local server.
 """
 
 from __future__ import annotations
@@ -23,25 +24,29 @@ try:
     from numpy.typing import NDArray
     from PIL import Image, ImageDraw
 
+    from deploy import model_config
     from deploy.operate.commands import NOTHING_RUNS
+    from deploy.operate.stack import served
     from deploy.runner import StartFailed, serve
     from tfserving_client import CallError, Classification, DigitClient
     from tfserving_client.command.drawing import bar, draw, side_by_side
 except ModuleNotFoundError as missing:
     sys.exit(f"demo: {environment.told(missing, 'make setup')}")
 
-MODEL = Path("models/mnist")
 SHEET = Path("build/demo.png")
 _IN_DOCKER = os.environ.get("SERVING") == "docker"
 
 
-def main() -> int:
-    """Run the demonstration; 0 if every call was answered."""
-    versions = [path for path in MODEL.glob("*") if path.name.isdecimal()]
+def main(name: str) -> int:
+    """Run the demonstration of this model; 0 if every call was answered."""
+    model = Path("models", name)
+    versions = [path for path in model.glob("*") if path.name.isdecimal()]
     if not versions:
-        return _fail(f"{MODEL} holds no version; make one with `python -m export`")
+        return _fail(f"{model} holds no version; make one with `python -m export --name {name}`")
     newest = max(versions, key=lambda path: int(path.name))
     extra = newest / "assets.extra"
+    if _IN_DOCKER and name not in {one.name for one in _configured()}:
+        return _fail(f"{name} is not configured; `python -m deploy models add {name}`")
     card = json.loads((extra / "model_card.json").read_text())
     with np.load(extra / "golden.npz", allow_pickle=False) as arrays:
         golden = dict(arrays)
@@ -50,8 +55,8 @@ def main() -> int:
     if data["note"]:
         print(f"        {data['note']}")
     try:
-        with _serving() as (grpc_url, rest_url):
-            answer = _classify(grpc_url, rest_url, golden)
+        with _serving(model) as (grpc_url, rest_url):
+            answer = _classify(grpc_url, rest_url, name, golden)
     except (StartFailed, CallError, subprocess.CalledProcessError) as error:
         return _fail(error)
     print()
@@ -60,8 +65,8 @@ def main() -> int:
     print(f"\nsheet   all {len(answer)} digits: {SHEET}")
     server = "deploy up"
     if not _IN_DOCKER:
-        flags = "--rest_api_port=8501 --model_name=mnist"
-        server = f"deploy.local {flags} --model_base_path={MODEL.resolve()}"
+        flags = f"--rest_api_port=8501 --model_name={name}"
+        server = f"deploy.local {flags} --model_base_path={model.resolve()}"
     print(
         "page    draw your own: http://localhost:8501 while this runs:\n"
         f"        .venv/bin/python -m {server}"
@@ -69,11 +74,15 @@ def main() -> int:
     return 0
 
 
+def _configured() -> tuple[model_config.Model, ...]:
+    return model_config.read(served.place(served.MODELS))
+
+
 @contextlib.contextmanager
-def _serving() -> Iterator[tuple[str, str]]:
+def _serving(model: Path) -> Iterator[tuple[str, str]]:
     if not _IN_DOCKER:
         print("serve   python -m deploy.local is starting")
-        with serve(MODEL) as server:
+        with serve(model) as server:
             yield server.grpc_url, server.rest_url
         print("stop    the server is stopped")
         return
@@ -98,9 +107,14 @@ def _deploy(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[
     return subprocess.run(command, stdout=subprocess.PIPE, check=check)
 
 
-def _classify(grpc_url: str, rest_url: str, golden: Mapping[str, NDArray[Any]]) -> Classification:
+def _classify(
+    grpc_url: str, rest_url: str, model: str, golden: Mapping[str, NDArray[Any]]
+) -> Classification:
     files = [bytes(file) for file in golden["files"]]
-    with DigitClient(grpc_url) as over_grpc, DigitClient(rest_url) as over_rest:
+    with (
+        DigitClient(grpc_url, model=model) as over_grpc,
+        DigitClient(rest_url, model=model) as over_rest,
+    ):
         answer = _ask("gRPC", over_grpc, golden["images"], golden["labels"])
         _ask("REST", over_rest, golden["images"], golden["labels"])
         _ask("gRPC", over_grpc, files, golden["labels"])
@@ -160,4 +174,4 @@ def _fail(reason: object) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else _configured()[0].name))

@@ -50,8 +50,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(base_path: Path, *, name: str = "mnist", flags: Sequence[str] = ()) -> Iterator[Server]:
-    """Serve the versions under `base_path` (`<repository>/<name>`) on free loopback ports.
+def serve(base_path: Path, *, name: str = "", flags: Sequence[str] = ()) -> Iterator[Server]:
+    """Serve the versions under `base_path` on free loopback ports, by its name or another.
 
     Yields when a version is AVAILABLE; stops the server in the end.
 
@@ -60,6 +60,7 @@ def serve(base_path: Path, *, name: str = "mnist", flags: Sequence[str] = ()) ->
     """
     grpc_port, rest_port = free_ports(2)
     base_path = base_path.resolve()
+    name = name or base_path.name
     if image := os.environ.get("SERVING_IMAGE"):
         command = _image_command(image, base_path, name, grpc_port, rest_port)
     else:

@@ -117,7 +117,8 @@ class AccessLog:
             self._key_ends.remove(key)  # if it is there
 
     def _known(self, model: object) -> str:
-        return str(model) if not model or model in self._models.names else "other"
+        name = str(model)
+        return name if not name or name in self._models.names else "other"
 
     def listen(self, opened: socket.socket) -> None:
         """Count what arrives, for ever."""

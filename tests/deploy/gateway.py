@@ -175,12 +175,15 @@ def running(
     if secrets:
         with secrets_in(folder):
             certificates.make()
-    shutil.copytree(ROOT / "deploy" / "gateway", folder / "gateway")
+    for name in ("gateway", "serving"):
+        shutil.copytree(ROOT / "deploy" / name, folder / name)
+    shutil.copy(ROOT / "deploy" / "server" / "models.config", folder)
     shutil.copy(START, folder / "gateway" / "start.sh")
     _replace(
         folder / "gateway" / "start.sh",
         {
             "/run/gateway": str(folder / "run"),
+            "/config/models.config": str(folder / "models.config"),
             "/etc/gateway": str(folder / "secrets" / "gateway"),
             "servers 8500": f"servers {ports[0]}",
             "servers 8501": f"servers {ports[1]}",

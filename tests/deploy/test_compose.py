@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deploy.local.flags import parse
 from deploy.operate.access import certificates, keys
 from deploy.runner import free_ports
 from tests.conftest import Version
@@ -100,11 +101,15 @@ def test_a_gpu_by_cdi_is_served_as_one_by_the_runtime(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("engine")
-def test_the_cpu_override_asks_for_no_gpu_and_no_batches() -> None:
+def test_the_cpu_override_asks_for_no_gpu_and_batches_only_who_says_how() -> None:
     serving = _config(*CPU)["services"]["serving"]
     assert serving["image"] == "tensorflow/serving:2.21.0"
     assert "deploy" not in serving
-    assert serving["entrypoint"] == ["/serving/start.sh"]
+    start, *flags = serving["entrypoint"]
+    assert start == "/serving/start.sh"
+    parsed, unknown = parse(flags)
+    assert (parsed.enable_batching, parsed.enable_per_model_batching_parameters) == (True, True)
+    assert (parsed.batching_parameters_file, unknown) == ("", [])
     assert serving["command"] == _config(*GPU)["services"]["serving"]["command"]
 
 

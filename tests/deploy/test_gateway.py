@@ -219,11 +219,12 @@ ALLOWED = [
 ]
 
 
+@pytest.mark.parametrize("model", ["mnist", "prices-v2.1_b"])
 @pytest.mark.parametrize(("method", "path"), ALLOWED)
 def test_paths_of_inference_and_status_pass_as_they_were_sent(
-    gateway: Gateway, one: Recorder, key: str, method: str, path: str
+    gateway: Gateway, one: Recorder, key: str, method: str, path: str, model: str
 ) -> None:
-    path = f"/v1/models/mnist{path}"
+    path = f"/v1/models/{model}{path}"
     assert gateway.ask(method, path, b"{}" if method == "POST" else None, key=key).status == 200
     assert one.asked[-1] == f"{method} {path}"
 
@@ -513,6 +514,31 @@ def test_the_page_and_health_need_no_key(gateway: Gateway) -> None:
         answer = gateway.ask("GET", f"/{name}")
         assert (answer.status, answer.headers["content-type"]) == (200, kind)
     assert gateway.ask("GET", "/healthz").body == b"ok\n"
+
+
+def test_the_names_of_the_models_need_one_and_are_those_that_are_configured(
+    gateway: Gateway, key: str
+) -> None:
+    for method, given, status in (("GET", "", 401), ("GET", "dk_no", 401), ("POST", key, 403)):
+        assert gateway.ask(method, "/models.json", key=given).status == status
+    told = gateway.ask("GET", "/models.json", key=key)
+    assert (told.headers["content-type"], told.body) == (
+        "application/json",
+        b'{"models": ["mnist"]}\n',
+    )
+    config = gateway.folder / "models.config"
+    before = config.read_text()
+    comment, second = (
+        '  # name: "no"\n',
+        "  config { name: 'second' base_path: \"/name: 'no'\" }\n}",
+    )
+    with gateway.reloading():
+        config.write_text("".join([before.rpartition("}")[0], comment, second]))
+    assert (
+        gateway.ask("GET", "/models.json", local=True).body == b'{"models": ["mnist","second"]}\n'
+    )
+    with gateway.reloading():
+        config.write_text(before)
 
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/v1/models/mnist", "/nothing"])

@@ -86,6 +86,10 @@ def test_digits_and_how_sure_they_are(
     np.testing.assert_allclose(answer.probabilities, probabilities, atol=1e-5)
     told = _told(_next(gateway, before))
     assert [digit for digit, _ in told] == [digit for digit, _ in _expected(probabilities)]
+    line = _lines(gateway)[-1]
+    assert (line["model"], line["answering"]) == (
+        ("", "mnist") if scheme == "grpc" else ("mnist", "")
+    )
     confidences = [confidence for _, confidence in _expected(probabilities)]
     np.testing.assert_allclose([confidence for _, confidence in told], confidences, atol=6e-4)
 

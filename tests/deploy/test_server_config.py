@@ -24,7 +24,7 @@ CONFIG = ROOT / "deploy" / "server"
 def _flags(part: str) -> list[str]:
     """Those of the server's `entrypoint`, on a GPU, or `command`."""
     name = "docker-compose.gpu.yml" if part == "entrypoint" else "docker-compose.yml"
-    text = (ROOT / "deploy" / name).read_text()
+    text = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", (ROOT / "deploy" / name).read_text())
     (block,) = re.findall(rf"^    {part}:\n((?:     .*\n)+)", text.partition("  gateway:")[0], re.M)
     return re.findall(r"^ +- (--\S+)$", block, re.MULTILINE)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from deploy import model_config
 from tests.deploy.conftest import ROOT
 
+SERVING = ROOT / "deploy" / "serving"
 CORE = "2026-11-30 06:00:00.1: I tensorflow_serving/model_servers/server_core.cc"
 NOISE = f"""{CORE}:465] Adding/updating models.
 {CORE}:591]  (Re-)adding model: mnist
@@ -27,7 +31,7 @@ def _start(folder: Path, script: str) -> subprocess.Popen[str]:
     server.write_text(f"#!/bin/bash\n{script}\n")
     server.chmod(0o755)
     start = folder / "start.sh"
-    text = (ROOT / "deploy" / "serving" / "start.sh").read_text()
+    text = (SERVING / "start.sh").read_text()
     assert text.count("/usr/bin/tf_serving_entrypoint.sh") == 1
     start.write_text(text.replace("/usr/bin/tf_serving_entrypoint.sh", str(server)))
     start.chmod(0o755)
@@ -71,3 +75,64 @@ def test_a_server_that_is_killed_is_told_by_its_status(tmp_path: Path) -> None:
         process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGKILL
     assert time.monotonic() - begun < 60
+
+
+CONFIG = """
+model_config_list {  # config { name: "commented" }
+  config { name: "mnist" base_path: "/name: \\"no\\"" version_labels { key: "name" value: 1 } }
+  config {
+    name :
+      'second'  # "
+    base_path: '# name: "no"'
+  }
+  config{name:"third"}}
+"""
+
+
+@pytest.mark.parametrize("text", [CONFIG, "", "model_config_list {}", None])
+def test_the_names_are_those_that_the_server_reads(text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    if text is not None:
+        path.write_text(text)
+    done = subprocess.run(
+        [SERVING / "models.sh", path], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    expected = [model.name for model in model_config.read(path)] if text is not None else []
+    assert done.stdout.splitlines() == expected
+    assert (text == CONFIG) == bool(expected)
+
+
+@pytest.mark.parametrize("states", [{}, {"b": "LOADING"}, {"b": "END"}, {"a": "START", "b": "END"}])
+def test_it_is_healthy_when_every_model_has_a_version(
+    states: dict[str, str], tmp_path: Path
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            model = self.path.removeprefix("/v1/models/")
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f'{{ "state": "{states.get(model, "AVAILABLE")}" }}'.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    config = tmp_path / "models.config"
+    config.write_text('model_config_list { config { name: "a" } config { name: "b" } }')
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        text = (SERVING / "healthy.sh").read_text()
+        for old, new in (
+            ("/serving/models.sh", str(SERVING / "models.sh")),
+            ("/config/models.config", str(config)),
+            ("8501", str(server.server_port)),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        command = ["bash", "-c", text]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == bool(states), done.stderr
+        assert done.stdout == (f"no version of {min(states)} is AVAILABLE\n" if states else "")
+        config.unlink()  # what is to be served, nobody knows
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+        server.shutdown()

@@ -131,7 +131,7 @@ def test_outcomes(
 ) -> None:
     counts.log.count(line(status=status, grpc_status=grpc_status, upstream_status=upstream_status))
     assert counts.requests == {("alice", "mnist", "predict", label, outcome): 1}
-    assert counts("digits_gateway_request_seconds_count") == {("predict", outcome): 1}
+    assert counts("digits_gateway_request_seconds_count") == {("mnist", "predict", outcome): 1}
 
 
 @pytest.mark.parametrize(
@@ -156,10 +156,12 @@ def test_times(counts: Counts) -> None:
     for seconds in (0, 0.004, 0.25, 60):
         counts.log.count(line(seconds=seconds))
     buckets = counts("digits_gateway_request_seconds_bucket")
-    assert buckets["predict", "answered", "0.005"] == 2
-    assert buckets["predict", "answered", "0.25"] == 3
-    assert buckets["predict", "answered", "+Inf"] == 4
-    assert counts("digits_gateway_request_seconds_sum") == {("predict", "answered"): 60.254}
+    assert buckets["mnist", "predict", "answered", "0.005"] == 2
+    assert buckets["mnist", "predict", "answered", "0.25"] == 3
+    assert buckets["mnist", "predict", "answered", "+Inf"] == 4
+    assert counts("digits_gateway_request_seconds_sum") == {
+        ("mnist", "predict", "answered"): 60.254
+    }
 
 
 def without(field: str) -> bytes:
@@ -215,14 +217,21 @@ def test_the_end_of_a_key_is_told_until_its_successor_is_used(counts: Counts) ->
     assert counts(name) == {}
 
 
-def test_answers_are_counted_by_digit_and_by_confidence(counts: Counts) -> None:
+def test_answers_are_counted_by_model_digit_and_confidence(counts: Counts) -> None:
     counts.log.count(line(answers="7:0.98 3:0.55 7:1.000"))
     counts.log.count(line(answers=""))
     counts.log.count(line())  # by a gateway that has read its configuration before there were any
-    assert counts("digits_answers_total") == {("7",): 2, ("3",): 1}
+    counts.log.count(line(model="", answering="second", answers="7:0.5"))  # over gRPC
+    counts.log.count(line(model="", answering="unheard of", answers="1:0.5"))
+    assert counts("digits_answers_total") == {
+        ("mnist", "7"): 2,
+        ("mnist", "3"): 1,
+        ("second", "7"): 1,
+        ("other", "1"): 1,
+    }
     buckets = counts("digits_answer_confidence_bucket")
-    assert (buckets["0.6",], buckets["0.99",], buckets["1.0",]) == (1, 2, 3)
-    assert counts("digits_answer_confidence_sum") == {(): pytest.approx(2.53)}
+    assert [buckets["mnist", most] for most in ("0.6", "0.99", "1.0")] == [1, 2, 3]
+    assert counts("digits_answer_confidence_sum")["mnist",] == pytest.approx(2.53)
 
 
 @given(

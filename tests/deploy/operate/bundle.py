@@ -114,7 +114,7 @@ class Bundle:
         return {one["name"]: one["id"] for one in self.status()[1]["containers"]}
 
     @contextlib.contextmanager
-    def load(self) -> Iterator[Callable[[], int]]:
+    def load(self, model: str = "mnist") -> Iterator[Callable[[], int]]:
         """Classify again and again, over gRPC and REST; gives how often it was done.
 
         No call may fail, whatever is done to the bundle meanwhile, but while it is `stopped`.
@@ -124,7 +124,7 @@ class Bundle:
 
         def work(url: str) -> None:
             try:
-                with DigitClient(url, policy=policy) as digits:
+                with DigitClient(url, model=model, policy=policy) as digits:
                     while not stop.is_set():
                         stopped = self.stopped.is_set()
                         try:

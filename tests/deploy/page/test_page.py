@@ -110,8 +110,10 @@ def test_a_pen_draws(page: Page, zero: Stroke) -> None:
 
 
 def test_drawing_with_keys(page: Page) -> None:
-    """From the first element that Tab reaches: an octagon, its slopes by two arrows at once."""
-    page.press(Keys.TAB)
+    """After the choice of a model, the first that Tab reaches: an octagon, its slopes by two arrows
+    at once.
+    """
+    page.press(Keys.TAB, Keys.TAB)
     assert page.run("return document.activeElement.id") == "paper"
     outline = "return getComputedStyle(document.activeElement).outlineStyle"
     assert page.run(outline) == "solid"
@@ -253,7 +255,7 @@ def test_drawing_after_a_picture_begins_on_new_paper(
 
 def test_a_picture_that_comes_while_the_pen_is_down(page: Page, tmp_path: Path) -> None:
     Image.new("L", (200, 100), 220).save(tmp_path / "blank.png")
-    page.press(Keys.TAB, " ", *[Keys.ARROW_DOWN] * 3)
+    page.press(Keys.TAB, Keys.TAB, " ", *[Keys.ARROW_DOWN] * 3)
     page.drop(tmp_path / "blank.png")
     page.until(lambda: page.text("words").startswith("No digit"), "the words")
     page.press(*[Keys.ARROW_DOWN] * 9)  # the pen is up
@@ -301,7 +303,9 @@ def test_every_control_has_a_name(page: Page, door: Door, zero: Stroke) -> None:
     door.key = "dk_right"
     page.draw(zero)
     page.until(page.at("door").is_displayed, "the question for a key")
-    for element in page.browser.find_elements(By.CSS_SELECTOR, "button, input, #paper, #seen"):
+    for element in page.browser.find_elements(
+        By.CSS_SELECTOR, "button, input, select, #paper, #seen"
+    ):
         assert element.accessible_name or not element.is_displayed(), element.tag_name
 
 

@@ -28,7 +28,8 @@ model_config_list {
 # The end.
 """
 # As few write it.
-LIST = 'model_config_list: { config: [{ name: "a" }, { name: "b" version_labels { key: "x" value: 1 } }] }'
+LIST = """model_config_list: {
+  config: [{ name: "a" }, { name: "b" version_labels { key: "x" value: 1 } }] }"""
 
 
 def _parsed(text: str) -> ModelServerConfig:

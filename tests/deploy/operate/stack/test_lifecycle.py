@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -122,7 +123,9 @@ def test_without_a_model_nothing_is_started(bundle: Bundle) -> None:
     (bundle.models / "staging").mkdir()
     up = bundle("up")
     assert up.returncode == 1
-    assert _last(up).endswith(f"{bundle.models} holds no version; make one with `python -m export`")
+    assert _last(up).endswith(
+        f"{bundle.models} holds no version; publish one with `python -m export --name mnist`"
+    )
     assert bundle.left() == ""
 
 
@@ -307,6 +310,47 @@ def test_a_configuration_that_fails_the_check_never_reaches_the_server(
             if act == "kill":
                 assert bundle.plain("docker", "compose", "up", "--detach").returncode == 0
         _until_labelled(digits)
+
+
+def test_models_of_any_name_come_and_go_while_others_answer(
+    bundle: Bundle, published: Version
+) -> None:
+    def publish(name: str) -> Path:
+        return shutil.copytree(published.path, bundle.models.parent / name / "1")
+
+    publish("price")
+    added = bundle("models", "add", "price")  # the bundle's own, mnist, was never made here
+    assert "mnist is left out" in added.stderr
+    up = bundle("up")
+    assert up.returncode == 0, up.stderr
+    publish("second")
+    with bundle.load("price") as calls:
+        added = bundle("models", "add", "second")
+        assert added.returncode == 0, added.stderr
+        with DigitClient(f"http://localhost:{bundle.rest}", model="second") as digits:
+            assert digits.classify(DIGIT)
+        exit_status, status = bundle.status()
+        (serving,) = (one for one in status["containers"] if one["versions"])
+        assert exit_status == 0
+        assert {one["model"] for one in serving["versions"]} == {"price", "second"}
+        own = bundle.root / "deploy" / "machine" / "server" / "models.config"
+        before = own.read_text()
+        (publish("broken") / "saved_model.pb").write_bytes(b"broken")
+        refused = bundle("models", "add", "broken", "--timeout", "40")
+        assert refused.returncode == 1
+        assert "version 1 of broken failed to load" in _last(refused)
+        assert own.read_text() == before
+        handed = bundle.root / "deploy" / "machine" / "config" / "models.config"
+        assert handed.read_text() == before
+        assert bundle("models", "remove", "second").returncode == 0
+        assert bundle("up").returncode == 0
+        rows = json.loads(bundle("models", "--json").stdout)["models"]
+        assert [(row["name"], row["served"]) for row in rows] == [
+            ("price", [1]),
+            ("broken", None),
+            ("second", None),
+        ]
+        assert calls() > 0
 
 
 def _labelled(config: str, number: int) -> str:
