@@ -22,7 +22,7 @@ _KNOWN = [
         (r"libcuda\.so.*", "this image wants a GPU: `python -m deploy up --cpu` takes the other"),
         (r"Illegal instruction", "the image wants a processor with AVX"),
         (r"(?<=\[emerg\] ).*", "mend that file; `python -m deploy check` tries it out"),
-        (r"Failed to start server.*", "mend deploy/server/"),
+        (r"Failed to start server.*", "mend the server's configuration"),
         (r"(?:parsing YAML file|loading config).*", "mend deploy/monitoring/"),
         (r".*(?:not found|No such file or directory|exec format error).*", "is this the image?"),
     )

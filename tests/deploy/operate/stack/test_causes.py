@@ -20,7 +20,7 @@ from deploy.operate.stack import causes
         ),
         (
             "Failed to start server. Error: INVALID_ARGUMENT: something new",
-            "Failed to start server. Error: INVALID_ARGUMENT: something new; mend deploy/server/",
+            "Failed to start server. Error: INVALID_ARGUMENT: something new; mend the server's configuration",
         ),
         (
             "2026/11/30 [emerg] 7#7: unexpected end of file in /gateway/nginx.conf:3",
