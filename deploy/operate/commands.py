@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -114,15 +114,17 @@ def _parser() -> argparse.ArgumentParser:
     models = command(commands, "models", _list_models, "the models: served, and on disk")
     models.add_argument("--json", action="store_true", help="for programs")
     of_models = models.add_subparsers(metavar="COMMAND")
-    for name, run, summary in (
-        ("add", _add_model, "serve one more; returns when it answers"),
-        ("remove", _remove_model, "serve one less; its versions stay on disk"),
+    for name, summary in (
+        ("add", "serve one more; returns when it answers"),
+        ("remove", "serve one less; its versions stay on disk"),
     ):
-        sub = command(of_models, name, run, summary)
+        sub = command(of_models, name, _change_models, summary)
+        sub.set_defaults(adds=name == "add")
         sub.add_argument("name", metavar="NAME", help="as callers ask for it")
-        if name == "add":
-            sub.add_argument("--path", help="the folder of its versions (NAME among the models)")
         sub.add_argument("--timeout", **timeout)
+    of_models.choices["add"].add_argument(
+        "--path", help="the folder of its versions (NAME among the models)"
+    )
     keys = command(commands, "keys", None, "the API keys that open the gateway").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -264,7 +266,7 @@ def _running(client: docker.DockerClient) -> bytes:
     return b""
 
 
-def _refuse(problems: Iterator[str]) -> None:
+def _refuse(problems: Iterable[str]) -> None:
     """Go no further if there are any."""
     if found := [*problems]:
         for problem in found[:-1]:
@@ -331,20 +333,8 @@ def _list_models(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_model(options: argparse.Namespace) -> int:
-    from deploy.operate.models import configured
-
-    with contextlib.ExitStack() as opened:
-        client = _engine_if_any(opened)
-        running = _running(client) if client else b""
-        opened.enter_context(configured.changing())
-        for name in configured.add(options.name, options.path, running):
-            _say(f"models  {name} is left out: it has no version here")
-        _take_up(client if running else None, options.timeout)
-    return 0
-
-
-def _remove_model(options: argparse.Namespace) -> int:
+def _change_models(options: argparse.Namespace) -> int:
+    """`models add` and `models remove`."""
     from deploy.operate.models import configured
     from deploy.operate.stack import served
 
@@ -352,11 +342,17 @@ def _remove_model(options: argparse.Namespace) -> int:
         client = _engine_if_any(opened)
         running = _running(client) if client else b""
         opened.enter_context(configured.changing())
-        configured.remove(options.name)
+        if options.adds:
+            for name in configured.add(options.name, options.path):
+                _say(f"models  {name} is left out: it has no version here")
+        else:
+            configured.remove(options.name)
         found = [*_in_files(served.source(), running)]
+        if options.adds:
+            _refuse(found)
         if not found:
             _take_up(client if running else None, options.timeout)
-    _refuse(iter(found))  # it is removed all the same: another model may be next
+    _refuse(found)  # one is removed all the same: what is wrong may be the next
     return 0
 
 

@@ -105,7 +105,7 @@ const filled = ([size, ...rest], value) =>
 
 // The rows of the table for an answer in columns: names, and values as text.
 function rows(answer, outputs) {
-  const names = Object.keys(outputs);
+  const names = Object.keys(outputs).sort();
   const { outputs: found } = exactly(answer);
   const values = names.length === 1 ? { [names[0]]: found } : found;
   return names.flatMap((name) => {

@@ -15,7 +15,7 @@ from deploy.operate.checks import server
 from deploy.operate.errors import InputError, Refused
 from deploy.operate.models import editing
 from deploy.operate.stack import served
-from deploy.operate.stack.status import Status
+from deploy.operate.stack.status import Status, table
 from tfserving_client.results import State
 
 
@@ -64,16 +64,15 @@ def as_json(rows: Sequence[Row]) -> str:
 
 def lines(rows: Sequence[Row]) -> list[str]:
     """The rows as aligned text."""
-    table = [("MODEL", "BASE PATH", "ON DISK", "SERVED", "LABELS")]
+    text = [("MODEL", "BASE PATH", "ON DISK", "SERVED", "LABELS")]
     for row in rows:
         added = row.base_path or f"not configured: python -m deploy models add {row.name}"
         labels = ", ".join(f"{label} {number}" for label, number in sorted(row.labels.items()))
-        table.append((row.name, added, _numbers(row.on_disk), _numbers(row.served), labels))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
+        text.append((row.name, added, _numbers(row.on_disk), _numbers(row.served), labels))
+    return table(text)
 
 
-def add(name: str, path: str | None, running: bytes) -> list[str]:
+def add(name: str, path: str | None) -> list[str]:
     """Configure one more model; the names of the bundle's own that were left out.
 
     Those are left out when this machine gets a file of its own, if they have no version here.
@@ -82,25 +81,21 @@ def add(name: str, path: str | None, running: bytes) -> list[str]:
         name: as callers will ask for it.
         path: its folder, on this machine or as the server sees it, or a bucket's URI; None: that
             of its name among the models.
-        running: the `models.config` of servers that run; b"" if none does.
 
     Raises:
         InputError: that is no name, or no path that the server sees.
-        Refused: it is configured already, or the check finds something wrong.
+        Refused: it is configured already.
     """
     if not server.NAME.fullmatch(name):
         raise InputError(f"{name!r} is no name: expected letters, digits, '_', '.', '-'")
-    configured = _read()
+    configured, place = _read(), served.place(served.MODELS)
     if any(one.name == name for one in configured):
-        raise Refused(f"{name} is configured already, in {served.place(served.MODELS)}")
-    is_own = served.place(served.MODELS).parent == served.OWN
+        raise Refused(f"{name} is configured already, in {place}")
+    text = editing.added(place.read_text(), name, _base_path(name, path))
+    is_own = place.parent == served.OWN
     left_out = [one.name for one in configured if not is_own and _on_disk(one.base_path) == []]
-    text = editing.added(_text(), name, _base_path(name, path))
     for other in left_out:
         text = editing.removed(text, other)
-    files = {**served.source(), served.MODELS: text.encode()}
-    if found := [*server.problems(files, served.models_folder(), running)]:
-        raise Refused(found[0])
     _write(text)
     return left_out
 
@@ -114,12 +109,12 @@ def remove(name: str) -> None:
     names = [one.name for one in _read()]
     if name not in names:
         raise Refused(f"{name} is not configured; what is: {', '.join(names) or 'nothing'}")
-    if {*names} == {name}:
+    if len(names) == 1:
         raise Refused(
             f"{name} is the only model, and a server of none is never well; add another before, "
             "or end it with `python -m deploy down`"
         )
-    _write(editing.removed(_text(), name))
+    _write(editing.removed(served.place(served.MODELS).read_text(), name))
 
 
 @contextlib.contextmanager
@@ -145,10 +140,6 @@ def _read() -> tuple[Model, ...]:
         return model_config.read(served.place(served.MODELS))
     except ConfigError as error:
         raise Refused(str(error)) from None
-
-
-def _text() -> str:
-    return served.place(served.MODELS).read_text()
 
 
 def _write(text: str) -> None:

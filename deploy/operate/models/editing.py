@@ -1,4 +1,8 @@
-"""The text of a `models.config`, changed by one model: comments, labels and all else stay."""
+"""The text of a `models.config`, changed by one model: comments, labels and all else stay.
+
+A text that is written as few write it is written anew, and says the same without comments. All
+functions raise `text_format.ParseError` if the text is no ModelServerConfig.
+"""
 
 from __future__ import annotations
 
@@ -12,74 +16,51 @@ from google.protobuf import text_format
 from deploy.server_messages import ModelServerConfig
 
 _TOKEN = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#.*|[{}<>]|\w+""")
-_ENTRY = """  config {{
-    name: {}
-    base_path: {}
-    model_platform: "tensorflow"
-  }}
-"""
+_LIST = "model_config_list"
 
 
 def added(text: str, name: str, base_path: str) -> str:
-    """The text with one more model, the last.
-
-    Raises:
-        text_format.ParseError: the text is no ModelServerConfig.
-    """
-    entry = _ENTRY.format(*(json.dumps(value, ensure_ascii=False) for value in (name, base_path)))
+    """The text with one more model, the last."""
+    quoted = (json.dumps(value, ensure_ascii=False) for value in (name, base_path))
+    lines = "  config {{\n    name: {}\n    base_path: {}\n".format(*quoted)
+    entry = f'{lines}    model_platform: "tensorflow"\n  }}\n'
     config = text_format.Parse(text, ModelServerConfig())
-    config.model_config_list.config.add(name=name, base_path=base_path, model_platform="tensorflow")
-    ends = [end for field, _, end in _messages(text) if field == ("model_config_list",)]
-    if not ends:
-        return _if_it_says(config, "")
-    before = text[: ends[0] - 1].rstrip(" \t")
-    line = "" if before.endswith("\n") else "\n"
-    return _if_it_says(config, f"{before}{line}{entry}{text[ends[0] - 1 :]}")
+    config.model_config_list.MergeFrom(
+        text_format.Parse(f"{_LIST} {{ {entry} }}", ModelServerConfig()).model_config_list
+    )
+    for _, end in _messages(text, _LIST):
+        before = text[: end - 1].rstrip(" \t")
+        text = before + ("" if before.endswith("\n") else "\n") + entry + text[end - 1 :]
+    return _if_it_says(config, text)
 
 
 def removed(text: str, name: str) -> str:
-    """The text without the models of that name.
-
-    Raises:
-        text_format.ParseError: the text is no ModelServerConfig.
-    """
+    """The text without the model of that name."""
     config = text_format.Parse(text, ModelServerConfig())
     listed = config.model_config_list.config
-    places = [place for place in _messages(text) if place[0] == ("model_config_list", "config")]
-    edited = text
-    for number in reversed(range(len(listed))):
-        if listed[number].name == name:
-            if len(places) > number:
-                _, start, end = places[number]
-                edited = _cut(edited, start, end)
-            del listed[number]
-    return _if_it_says(config, edited)
+    (number,) = (i for i, model in enumerate(listed) if model.name == name)
+    del listed[number]
+    for start, end in [*_messages(text, _LIST, "config")][number : number + 1]:
+        text = text[:start].rstrip(" \t") + re.sub(r"^[ \t]*\n", "", text[end:])
+    return _if_it_says(config, text)
 
 
-def _messages(text: str) -> Iterator[tuple[tuple[str, ...], int, int]]:
-    """Path of fields, start and end of each message in a text that can be parsed."""
+def _messages(text: str, *path: str) -> Iterator[tuple[int, int]]:
+    """Where the messages of a field, the last of a path, start and end in a text that is well."""
     opened: list[tuple[str, int]] = []
     word = ("", 0)
     for token in _TOKEN.finditer(text):
         if token[0] in "{<":
             opened.append(word)
         elif token[0] in "}>":
-            path = tuple(field for field, _ in opened)
-            yield path, opened.pop()[1], token.end()
+            if path == tuple(field for field, _ in opened):
+                yield opened[-1][1], token.end()
+            opened.pop()
         elif token[0][0] not in "#\"'":
             word = token[0], token.start()
 
 
-def _cut(text: str, start: int, end: int) -> str:
-    """Without what stands there, and without the line that would be left blank."""
-    before, after = text[:start], text[end:]
-    if re.search(r"(^|\n)[ \t]*$", before) and (blank := re.match(r"[ \t]*\n", after)):
-        return before.rstrip(" \t") + after[blank.end() :]
-    return before + after
-
-
 def _if_it_says(config: ModelServerConfig, text: str) -> str:
-    """The edited text; if it is written as few write it, all of it anew, without comments."""
     with contextlib.suppress(text_format.ParseError):
         if text_format.Parse(text, ModelServerConfig()) == config:
             return text

@@ -143,26 +143,30 @@ def as_json(status: Status) -> str:
 
 def lines(status: Status) -> list[str]:
     """The status as aligned text."""
-    table = [("CONTAINER", "STATE", "FOR", "VERSIONS", "PORTS", "IMAGE")]
+    text = [("CONTAINER", "STATE", "FOR", "VERSIONS", "PORTS", "IMAGE")]
     for row in status.rows:
         one = row.container
         versions = "; ".join(_serving(row.models))
         ports = ", ".join(f"{out}→{inside.split('/')[0]}" for inside, out in one.ports.items())
-        table.append((one.name, one.condition, _age(one.since), versions, ports, one.image))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
+        text.append((one.name, one.condition, _age(one.since), versions, ports, one.image))
     certificate = status.certificate or "none: the gateway makes its own at each start"
     if isinstance(certificate, certificates.Certificate):
         hosts = ", ".join(certificate.hosts)
         certificate = f"until {certificate.expires:%Y-%m-%d}, for {hosts}"
     return [
-        *text,
+        *table(text),
         *(f"{row.container.name}: {what}" for row in status.rows for what in row.trouble),
         "",
         f"urls         {'  '.join(status.urls) or 'none'}",
         f"keys         {status.keys}",
         f"certificate  {certificate}",
     ]
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of as many cells each, aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _or_why_not(read: Callable[[], Found]) -> Found | str:

@@ -20,7 +20,8 @@ from deploy.operate.stack import causes
         ),
         (
             "Failed to start server. Error: INVALID_ARGUMENT: something new",
-            "Failed to start server. Error: INVALID_ARGUMENT: something new; mend the server's configuration",
+            "Failed to start server. Error: INVALID_ARGUMENT: something new; mend the server's "
+            "configuration",
         ),
         (
             "2026/11/30 [emerg] 7#7: unexpected end of file in /gateway/nginx.conf:3",
