@@ -47,9 +47,13 @@ def main(name: str) -> int:
     extra = newest / "assets.extra"
     if _IN_DOCKER and name not in {one.name for one in _configured()}:
         return _fail(f"{name} is not configured; `python -m deploy models add {name}`")
+    golden = {}
+    if (extra / "golden.npz").exists():
+        with np.load(extra / "golden.npz", allow_pickle=False) as arrays:
+            golden = dict(arrays)
+    if not {"files", "images", "labels"} <= golden.keys():
+        return _fail(f"{newest} reads no digits, and those are shown; name another: NAME=mnist")
     card = json.loads((extra / "model_card.json").read_text())
-    with np.load(extra / "golden.npz", allow_pickle=False) as arrays:
-        golden = dict(arrays)
     accuracy, data = card["metrics"]["test_accuracy"], card["data"]
     print(f"model   {newest}: {accuracy:.2%} of {data['test']:,} test images of {data['name']!r}")
     if data["note"]:

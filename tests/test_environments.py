@@ -26,6 +26,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("deploy down", "make setup-operate", 2),
         ("deploy status --json", "make setup-operate", 2),
         ("deploy certificates", "make setup-operate", 2),
+        ("deploy models add price", "make setup-operate", 2),
         ("export --json", "make setup", 2),
         ("deploy.local --version", "make setup-local", 255),
         ("deploy.local --model_name=mnist --model_base_path=/none", "make setup-local", 255),

@@ -11,7 +11,6 @@ const $ = (id) => document.getElementById(id);
 // The sizes of a tensor's dimensions, -1 for a free one; null if not even their number is known.
 const sizes = ({ tensor_shape: shape }) =>
   shape.unknown_rank ? null : (shape.dim ?? []).map(({ size }) => Number(size));
-const kindOf = ({ dtype }) => dtype.replace("DT_", "").toLowerCase();
 
 /** Whether a model is asked for digits as this project's is: pixels in, probabilities out. */
 export function readsDigits({ serving_default: { inputs = {}, outputs = {} } = {} }) {
@@ -61,19 +60,18 @@ export async function answerForm() {
 }
 
 function showAnswer(rows, facts) {
-  $("rows").replaceChildren(...rows.map((texts) => {
-    const row = document.createElement("tr");
-    row.append(...["th", "td"].map((name) => document.createElement(name)));
-    texts.forEach((text, i) => (row.cells[i].textContent = text));
-    return row;
-  }));
+  $("rows").replaceChildren();
+  for (const texts of rows) {
+    const row = $("rows").insertRow();
+    for (const text of texts) row.insertCell().textContent = text;
+  }
   $("said").textContent = facts;
 }
 
 // A field for one row of an input: what to show, and a function for its JSON in a request.
 function field(name, tensor) {
   const shape = sizes(tensor);
-  const kind = kindOf(tensor);
+  const kind = tensor.dtype.replace("DT_", "").toLowerCase();
   const isFree = shape?.[0] === -1;
   const row = isFree ? shape.slice(1) : shape;
   const isOne = row?.every((size) => size === 1);
@@ -85,7 +83,7 @@ function field(name, tensor) {
   const label = document.createElement("label");
   const type = document.createElement("small");
   const told = row ? row.map((size) => (size < 0 ? "?" : size)).join(" × ") : "any shape";
-  type.textContent = ` ${kind}${told && `, ${told}`}`;
+  type.textContent = isOne ? ` ${kind}` : ` ${kind}, ${told}`;
   label.append(name, type, input);
   const around = (isOne ? row.length : 0) + (isFree ? 1 : 0);
   const json = () => {
