@@ -15,7 +15,8 @@ import pytest
 
 from deploy.operate.access import secret_files
 from deploy.operate.commands import main
-from deploy.operate.stack import status
+from deploy.operate.errors import Refused
+from deploy.operate.stack import engine, status
 from tests.deploy.operate.fake_engine import fake_engine, json_server
 
 pytestmark = pytest.mark.skipif(
@@ -87,8 +88,28 @@ def log() -> dict[str, str]:
 
 
 @pytest.fixture
+def answer() -> dict[str, Any]:
+    """What the server says of each model."""
+    versions = [("2", "END", FAILED), ("1", "AVAILABLE", ""), ("0", "END", "")]
+    return {
+        "model_version_status": [
+            {
+                "version": version,
+                "state": state,
+                "status": {"error_code": "NOT_FOUND" if error else "OK", "error_message": error},
+            }
+            for version, state, error in versions
+        ]
+    }
+
+
+@pytest.fixture
 def bundle(
-    log: dict[str, str], config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    log: dict[str, str],
+    answer: dict[str, Any],
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[None]:
     """A replica that is well but out of reach, as behind Docker Desktop; one that never started,
     one that has ended.
@@ -99,17 +120,6 @@ def bundle(
     healthy = {"Health": {"Status": "healthy"}}
     never = {"Status": "created", "Running": False, "StartedAt": _NEVER}
     ended = {"Status": "exited", "Running": False, "FinishedAt": _ago(minutes=2)}
-    versions = [("2", "END", FAILED), ("1", "AVAILABLE", ""), ("0", "END", "")]
-    answer = {
-        "model_version_status": [
-            {
-                "version": version,
-                "state": state,
-                "status": {"error_code": "NOT_FOUND" if error else "OK", "error_message": error},
-            }
-            for version, state, error in versions
-        ]
-    }
     with json_server(answer) as rest:
         containers = [
             _container("gateway-1", healthy, {"8443": 9443, "8501": rest}, tmp_path),
@@ -174,6 +184,21 @@ def test_secrets_that_cannot_be_read_hide_nothing_else(
     assert re.search(r"^certificate  .*/server\.pem is no certificate", out, re.MULTILINE)
     assert main(["status", "--json"]) == 1
     assert "is no line of" in json.loads(capsys.readouterr().out)["keys"]
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_model_without_a_version_that_answers_is_not_well_and_not_waited_for_longer(
+    answer: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer["model_version_status"][1]["state"] = "LOADING"
+    expected = ["version 1 of mnist is not served yet", "no version of mnist is AVAILABLE"]
+    assert _trouble(capsys) == expected
+    with engine.connect() as client, pytest.raises(Refused) as refused:
+        status.settle(client, "digits", timeout=0)
+    assert str(refused.value) == f"after 0 s serving-1: {'; '.join(expected)}"
+    answer["model_version_status"][1]["state"] = "AVAILABLE"
+    with engine.connect() as client:
+        assert status.settle(client, "digits", timeout=60).rows
 
 
 def _trouble(capsys: pytest.CaptureFixture[str]) -> list[str]:
