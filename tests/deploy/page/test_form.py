@@ -44,6 +44,7 @@ class Form:
 
 
 def test_a_model_is_chosen_and_asked_with_mixed_inputs(page: Page, door: Door) -> None:
+    page.log("browser")  # what other tests left
     Select(page.at("model")).select_by_visible_text("house")
     page.until(lambda: page.text("name") == "house", "the form")
     form = Form(page, door, "house")
