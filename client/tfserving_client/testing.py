@@ -154,8 +154,8 @@ class FakeServer:
         if isinstance(outputs, tuple):
             kind, text, retry_after = outputs
             raise kind(exchange.context, text, retry_after)
-        response = messages.PredictResponse()
-        response.model_spec.version.value = self._version(exchange.context)
+        spec = messages.ModelSpec(version={"value": self._version(exchange.context)})
+        response = messages.PredictResponse(model_spec=spec.SerializeToString())
         declared = self.signatures[str(exchange.context.signature)].outputs
         written = {alias: outputs[alias] for alias in request.output_filter or outputs}
         known = Signature({alias: declared[alias] for alias in written if alias in declared}, {})

@@ -66,19 +66,21 @@ class DigitVerbs(Predicting):
         return Question(context, rows, self._deadline(timeout))
 
     def _ask(self, question: Question) -> Call[Any]:
-        try:
-            return (yield from self._ask_by_the_fastest(question))
-        except Rejected as error:
-            files = question.batch.inputs.get("image_bytes")
-            if isinstance(files, list):
-                pictures.explain(error, files)
-            raise
-
-    def _ask_by_the_fastest(self, question: Question) -> Call[Any]:
-        # Over gRPC nothing is faster than raw bytes.
-        if self._targets[0].grpc or question.batch.answers is not CLASSIFICATIONS:
+        rows = question.batch
+        if rows.answers is not CLASSIFICATIONS:
             return super()._ask(question)
-        return self._ask_packed(question)
+        if rows.signature == "encoded":
+            return self._ask_encoded(question)
+        # Over gRPC nothing is faster than raw bytes.
+        return super()._ask(question) if self._targets[0].grpc else self._ask_packed(question)
+
+    def _ask_encoded(self, question: Question) -> Call[Any]:
+        """Name the picture that is refused."""
+        try:
+            return (yield from super()._ask(question))
+        except Rejected as error:
+            pictures.explain(error, question.batch.inputs["image_bytes"])
+            raise
 
     def _ask_packed(self, question: Question) -> Call[Any]:
         """By the faster signature, where the model has it."""

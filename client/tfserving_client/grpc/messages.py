@@ -25,13 +25,14 @@ _SCALARS = {
 }
 
 # message → field → (number, type). Enums are int32: the same bytes. So are packed numbers and a
-# string of bytes, which numpy reads a hundred times faster than a Python object for each number.
+# string of bytes, which numpy reads a hundred times faster than a Python object for each number;
+# and what is the same from answer to answer is bytes of a message, which `wire` reads once.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Dim": {"size": (1, "int64")},
     "TensorShape": {"dim": (2, "repeated Dim"), "unknown_rank": (3, "bool")},
     "Tensor": {
         "dtype": (1, "int32"),
-        "tensor_shape": (2, "TensorShape"),
+        "tensor_shape": (2, "bytes"),  # a TensorShape
         "tensor_content": (4, "bytes"),
         "float_val": (5, "bytes"),
         "double_val": (6, "bytes"),
@@ -58,7 +59,10 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "inputs": (2, "map Tensor"),
         "output_filter": (3, "repeated string"),
     },
-    "PredictResponse": {"outputs": (1, "map Tensor"), "model_spec": (2, "ModelSpec")},
+    "PredictResponse": {
+        "outputs": (1, "map Tensor"),
+        "model_spec": (2, "bytes"),  # a ModelSpec
+    },
     "BytesList": {"value": (1, "repeated bytes")},
     "FloatList": {"value": (1, "bytes")},
     "Int64List": {"value": (1, "repeated int64")},
@@ -141,9 +145,11 @@ def _declare() -> dict[str, Any]:
 
 _classes = _declare()
 
+ModelSpec = _classes["ModelSpec"]
 PredictRequest = _classes["PredictRequest"]
 PredictResponse = _classes["PredictResponse"]
 Tensor = _classes["Tensor"]
+TensorShape = _classes["TensorShape"]
 Example = _classes["Example"]
 ExamplesRequest = _classes["ExamplesRequest"]
 ClassificationResponse = _classes["ClassificationResponse"]

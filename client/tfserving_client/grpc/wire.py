@@ -236,10 +236,16 @@ def write_tensor(values: NDArray[Any] | list[bytes]) -> Any:
     else:
         number = dtypes.BY_NUMPY[values.dtype].number
         tensor = messages.Tensor(dtype=number, tensor_content=bytes(_content(values)))
-    tensor.tensor_shape.SetInParent()
-    for size in (len(values),) if isinstance(values, list) else values.shape:
-        tensor.tensor_shape.dim.add(size=size)
+    tensor.tensor_shape = _written_shape(np.shape(values))
     return tensor
+
+
+@lru_cache(maxsize=64)
+def _written_shape(shape: tuple[int, ...]) -> bytes:
+    written: bytes = messages.TensorShape(
+        dim=[{"size": size} for size in shape]
+    ).SerializeToString()
+    return written
 
 
 def _content(values: NDArray[Any]) -> memoryview:
@@ -292,9 +298,7 @@ def _before_tensor(alias: str, length: int) -> bytes:
 @lru_cache(maxsize=64)
 def _before_content(alias: str, dtype: int, shape: tuple[int, ...], length: int) -> bytes:
     """The same, but for the `length` bytes of the array alone, which are the tensor's end."""
-    tensor = messages.Tensor(dtype=dtype)
-    for size in shape:
-        tensor.tensor_shape.dim.add(size=size)
+    tensor = messages.Tensor(dtype=dtype, tensor_shape=_written_shape(shape))
     written: bytes = tensor.SerializeToString()
     written += _field(4, length)  # TensorProto.tensor_content
     return _before_tensor(alias, len(written) + length) + written
@@ -315,28 +319,31 @@ def read_tensor(tensor: Any) -> NDArray[Any]:
 
     A typed field may be short: its last value then stands for all that are missing.
     """
-    shape = tuple([dim.size for dim in tensor.tensor_shape.dim])
+    shape = _read_shape(tensor.tensor_shape)
     row = dtypes.BY_NUMBER.get(tensor.dtype)
     if row is None:
         raise ValueError(f"an output of dtype {dtypes.name(tensor.dtype)}")
-    content = tensor.tensor_content
+    size, content = math.prod(shape), tensor.tensor_content
     if row is dtypes.STRING:
-        values = _read_strings(content, math.prod(shape)) if content else [*tensor.string_val]
+        values = _read_strings(content, size) if content else [*tensor.string_val]
         array = np.array(values, object)
-    elif content:
-        array = np.frombuffer(content, row.numpy)
+    elif content or row.field in _FIXED:
+        array = np.frombuffer(content or getattr(tensor, row.field), row.numpy)
     else:
-        array = _read_field(getattr(tensor, row.field), row)
+        array = _read_varints(getattr(tensor, row.field), row)
     if row is dtypes.BFLOAT16:
         array = dtypes.from_bfloat16(array)
-    if len(array) != (size := math.prod(shape)):
+    if len(array) != size:
         array = _filled(array, shape, size)
     return array.reshape(shape)
 
 
-def _read_field(packed: bytes, row: DType) -> NDArray[Any]:
-    if row.field in _FIXED:
-        return np.frombuffer(packed, row.numpy)
+@lru_cache(maxsize=64)
+def _read_shape(written: bytes) -> tuple[int, ...]:
+    return tuple(dim.size for dim in messages.TensorShape.FromString(written).dim)
+
+
+def _read_varints(packed: bytes, row: DType) -> NDArray[Any]:
     numbers = _varints(packed)
     if row.field == "half_val":  # their bits
         return numbers.astype("<u2").view(row.numpy)
@@ -392,9 +399,15 @@ def _filled(array: NDArray[Any], shape: tuple[int, ...], size: int) -> NDArray[A
 
 
 def _read_prediction(response: Any) -> Prediction:
-    tensors = response.outputs
+    tensors = response.outputs  # whose items() is slow
     outputs = {alias: read_tensor(tensors[alias]) for alias in tensors}
-    return Prediction(outputs, response.model_spec.version.value)
+    return Prediction(outputs, _read_version(response.model_spec))
+
+
+@lru_cache(maxsize=64)
+def _read_version(written: bytes) -> int:
+    version: int = messages.ModelSpec.FromString(written).version.value
+    return version
 
 
 def _read_metadata(response: Any) -> Metadata:

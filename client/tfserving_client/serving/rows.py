@@ -55,7 +55,7 @@ def _join(answers: Sequence[Prediction]) -> Prediction:
 PREDICTIONS = Answers(lambda _context, prediction, _rows: prediction, _split, _join)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rows:
     """Inputs that are ready for one signature.
 
