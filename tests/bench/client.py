@@ -1,8 +1,12 @@
 """The client against its peers, each pair by turns in one run, with the limit it is held to.
 
-Against `python -m deploy.local`, or with `SERVING_BINARY` or `SERVING_IMAGE` the real server, on
-the newest version under `models/mnist`. Prints a table in Markdown; exit status 1 if a limit is
-missed. A ratio is the median of the rounds' ratios.
+On two servers: `python -m deploy.local` (or with `SERVING_BINARY` or `SERVING_IMAGE` the real one),
+on the newest version under `models/mnist`, whose own work takes most of the time; and a stub, which
+answers at once with bytes recorded from the first, so that nothing counts but client and network.
+The real server is slower than the one and faster than the other.
+
+Prints a table in Markdown for each; exit status 1 if a limit is missed. A ratio is the median of
+the rounds' ratios. `python -m tests.bench.client digits together` measures these sections alone.
 """
 
 from __future__ import annotations
@@ -16,13 +20,15 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
@@ -31,16 +37,20 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from deploy.runner import Server, serve
+from deploy.runner import serve
+from tests.bench import canned, tabular
 from tests.bench.paired import ROUNDS, Row, Work, added_latency, milliseconds, tell, throughput
-from tfserving_client import AsyncDigitClient, CallContext, DigitClient
+from tfserving_client import AsyncDigitClient, CallContext, DigitClient, ServingClient
 from tfserving_client.call.exchange import Exchange
 from tfserving_client.digits.images import prepare
+from tfserving_client.digits.verbs import packed, ready
 from tfserving_client.grpc.wire import GrpcWire
+from tfserving_client.rest.wire import RestWire
 from tfserving_client.results import Prediction
 
 CALLERS = 32
 EACH = 960  # images that they ask for in one go
+UNLIMITED = [("grpc.max_receive_message_length", -1)]
 LIBRARIES = "import grpc, numpy, google.protobuf"
 BARE_CALL = (
     LIBRARIES
@@ -67,108 +77,223 @@ print({PEAK} - before)
 """
 
 
-def main() -> int:
+class Urls(NamedTuple):
+    """Where the digits and the columns are answered."""
+
+    grpc: str
+    rest: str
+    tables: str  # over gRPC
+
+
+def main(names: Sequence[str]) -> int:
     """Measure, and tell."""
-    images = np.random.default_rng(0).integers(0, 256, (1_000, 28, 28), np.uint8)
-    with serve(Path("models/mnist")) as server:
-        return tell(_rows(server, images))
+    if unknown := set(names) - set(SECTIONS):
+        print(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}", file=sys.stderr)
+        return 2
+    images = _images()
+
+    def measure(urls: Urls) -> int:
+        return tell(chain.from_iterable(SECTIONS[n](urls, images) for n in names or SECTIONS))
+
+    with tempfile.TemporaryDirectory() as folder:
+        tables = Path(folder, tabular.NAME)
+        tabular.save(tables)
+        with serve(Path("models/mnist")) as digits, serve(tables, name=tabular.NAME) as columns:
+            urls = Urls(digits.grpc_url, digits.rest_url, columns.grpc_url)
+            print(f"On `{digits.command.partition(' --')[0]}`:\n", flush=True)
+            missed = measure(urls)
+            answers = _recorded(urls, images)
+    try:
+        with canned.serve(answers) as address:
+            print("\nOn the stub:\n", flush=True)
+            grpc_url = f"grpc://{address}"
+            return measure(Urls(grpc_url, f"http://{address}", grpc_url)) or missed
+    except canned.NotBuilt as error:
+        print(f"nothing was measured on the stub: {error}", file=sys.stderr)
+        return 1
 
 
-def _rows(server: Server, images: NDArray[np.uint8]) -> Iterator[Row]:
-    for url in (server.grpc_url, server.rest_url):
-        construction = CONSTRUCTION.format(url=url)
-        scheme = "gRPC" if url == server.grpc_url else "REST"
+def _images() -> NDArray[np.uint8]:
+    """A thousand digits (1000, 28, 28), the same hundred over and over."""
+    newest = max(Path("models/mnist").glob("[0-9]*"), key=lambda path: int(path.name))
+    with np.load(newest / "assets.extra" / "golden.npz", allow_pickle=False) as golden:
+        return np.resize(golden["images"], (1_000, 28, 28))
+
+
+def _start(urls: Urls, images: NDArray[np.uint8]) -> Iterator[Row]:
+    for url in (urls.grpc, urls.rest):
+        scheme = "gRPC" if url == urls.grpc else "REST"
         yield from _start_up(
             f"import and construction, {scheme}, against `{LIBRARIES}`",
-            construction,
+            CONSTRUCTION.format(url=url),
             LIBRARIES,
             1.15,
         )
-    exchange = _exchange(server, images[:1])
-    address = server.grpc_url.removeprefix("grpc://")
+    body = base64.b64encode(_exchange(urls, images[:1]).body)
     yield from _start_up(
         "from import to the first answer, gRPC, against a bare channel",
-        FIRST_CALL.format(url=server.grpc_url),
-        BARE_CALL.format(body=base64.b64encode(exchange.body), address=address),
-        None,
+        FIRST_CALL.format(url=urls.grpc),
+        BARE_CALL.format(body=body, address=_address(urls.grpc)),
+        1.25,
     )
-    with DigitClient(server.grpc_url) as digits, _official(server) as official:
-        for size in (32, 256, 1_000):
+
+
+def _digits(urls: Urls, images: NDArray[np.uint8]) -> Iterator[Row]:
+    with DigitClient(urls.grpc) as digits, _official(urls.grpc) as official:
+        for size in (1, 32, 256, 1_000):
             yield throughput(
-                f"gRPC images/s, {size:,} at once, against a bare channel",
+                f"gRPC images/s, {_at_once(size)}, against a bare channel and a body made before",
                 partial(_classify, digits, images[:size]),
-                _bare_channel(server, images[:size]),
+                _bare_channel(urls, images[:size]),
                 0.9,
             )
-        for size, limit in ((1, 1.7), (1_000, 3.0)):
+        for size, limit in ((1, 1.5), (1_000, 5.4)):
             yield throughput(
-                f"gRPC images/s, {size:,} at once, against tensorflow-serving-api",
+                f"gRPC images/s, {_at_once(size)}, against tensorflow-serving-api",
                 partial(_classify, digits, images[:size]),
                 partial(official, images[:size]),
                 limit,
             )
-        with ThreadPoolExecutor(CALLERS) as pool:
-            in_threads = partial(_in_threads, pool, images)
-            with DigitClient(server.grpc_url, coalesce=True) as together:
-                yield throughput(
-                    f"{CALLERS} threads of one digit each, coalesced, "
-                    "against tensorflow-serving-api",
-                    partial(in_threads, partial(_classify, together)),
-                    partial(in_threads, official),
-                    10,
-                )
-                yield added_latency(
-                    "a lone caller's latency, coalescing against not",
-                    partial(_classify, together, images[:1]),
-                    partial(_classify, digits, images[:1]),
-                    0.3,
-                )
-            with _coroutines(server.grpc_url, images) as in_coroutines:
-                yield throughput(
-                    f"{CALLERS} coroutines of one digit each, coalesced, "
-                    "against the same with threads",
-                    in_coroutines,
-                    partial(in_threads, official),
-                    10,
-                )
-    with DigitClient(server.rest_url) as digits:
+
+
+def _together(urls: Urls, images: NDArray[np.uint8]) -> Iterator[Row]:
+    with (
+        _official(urls.grpc) as official,
+        ThreadPoolExecutor(CALLERS) as pool,
+        DigitClient(urls.grpc) as digits,
+        DigitClient(urls.grpc, coalesce=True) as together,
+        _coroutines(urls.grpc, images) as in_coroutines,
+    ):
+        in_threads = partial(_in_threads, pool, images)
+        yield throughput(
+            f"gRPC images/s, {CALLERS} threads of one digit each, coalesced, "
+            "against the same with tensorflow-serving-api",
+            partial(in_threads, partial(_classify, together)),
+            partial(in_threads, official),
+            8,
+        )
+        yield throughput(
+            f"gRPC images/s, {CALLERS} coroutines of one digit each, coalesced, "
+            "against threads with tensorflow-serving-api",
+            in_coroutines,
+            partial(in_threads, official),
+            12,
+        )
+        yield added_latency(
+            "a lone caller's latency, coalescing against not",
+            partial(_classify, together, images[:1]),
+            partial(_classify, digits, images[:1]),
+            0.3,
+        )
+
+
+def _columns(urls: Urls, _: NDArray[np.uint8]) -> Iterator[Row]:
+    columns = tabular.columns(256)
+    with (
+        ServingClient(urls.tables, model=tabular.NAME) as serving,
+        tabular.official(_address(urls.tables), columns) as official,
+    ):
+        yield throughput(
+            "gRPC rows/s, 256 rows of 8 inputs at once, against tensorflow-serving-api",
+            lambda: len(serving.predict(columns).outputs["total"]),
+            official,
+            3,
+        )
+
+
+def _rest(urls: Urls, images: NDArray[np.uint8]) -> Iterator[Row]:
+    with DigitClient(urls.rest) as digits:
         yield throughput(
             "REST images/s, 32 at once, against http.client and a body made before",
             partial(_classify, digits, images[:32]),
-            _http_client(server, images[:32]),
+            _http_client(urls.rest, images[:32]),
             0.8,
         )
         yield throughput(
             "REST images/s, 1,000 at once, against requests and json.dumps of floats",
             partial(_classify, digits, images),
-            partial(_requests, requests.Session(), server, images / 255),
-            10,
+            partial(_requests, requests.Session(), urls.rest, images),
+            41,
         )
     is_real = "SERVING_BINARY" in os.environ or "SERVING_IMAGE" in os.environ
     for size in (64, 128, 256, 1_000):
-        with nullcontext(server.rest_url) if is_real else _libevent(size) as url:
+        with nullcontext(urls.rest) if is_real else _libevent(size) as url:
             yield _step(size, images, url)
-    grown = float(_python(MILLION.format(url=server.grpc_url)))
+
+
+def _memory(urls: Urls, _: NDArray[np.uint8]) -> Iterator[Row]:
+    grown = float(_python(MILLION.format(url=urls.grpc)))
     yield Row(
         "growth of memory from 10,000 images to 1,000,000, MB", f"{grown:.1f}", "–", grown, 5, True
     )
+
+
+SECTIONS: dict[str, Callable[[Urls, NDArray[np.uint8]], Iterator[Row]]] = {
+    "start": _start,
+    "digits": _digits,
+    "together": _together,
+    "columns": _columns,
+    "rest": _rest,
+    "memory": _memory,
+}
+
+
+def _recorded(urls: Urls, images: NDArray[np.uint8]) -> list[canned.Answer]:
+    """The answers to everything that is asked here, those to larger requests first."""
+    wire, context = GrpcWire(), CallContext(urls.tables, tabular.NAME, signature="serving_default")
+    metadata = wire.metadata(context)
+    predict = wire.predict(context, tabular.columns(256))
+    answers = [
+        canned.Answer(b"GetModelMetadata", 0, _asked(urls.tables, metadata)),
+        canned.Answer(tabular.NAME.encode(), 0, _asked(urls.tables, predict)),
+        canned.Answer(b'{"signature_name": "predict_images"', 0, _posted(urls, _floats(images))),
+        canned.Answer(b'{"instances":', 0, _posted(urls, _integers(images[:32]))),
+    ]
+    for size in (1_000, 32):
+        body = _packed(images[:size])
+        answers.append(canned.Answer(b'{"signature_name":"packed"', len(body), _posted(urls, body)))
+    for size in (1_000, *range(256, 0, -1)):
+        for pixels in (images[:size], (images[:size] / 255).astype(np.float32)):
+            exchange = _exchange(urls, pixels)
+            key = str(exchange.context.signature).encode()
+            answers.append(canned.Answer(key, pixels.nbytes, _asked(urls.grpc, exchange)))
+    return answers
+
+
+def _asked(url: str, exchange: Exchange[Any]) -> bytes:
+    with grpc.insecure_channel(_address(url)) as channel:
+        answer: bytes = channel.unary_unary(exchange.method)(exchange.body)
+        return answer
+
+
+def _posted(urls: Urls, body: bytes) -> bytes:
+    answer = requests.post(f"{urls.rest}/v1/models/mnist:predict", data=body, timeout=60)
+    answer.raise_for_status()
+    return answer.content
+
+
+def _address(url: str) -> str:
+    return url.partition("://")[2]
+
+
+def _at_once(size: int) -> str:
+    return "one digit a call" if size == 1 else f"{size:,} at once"
 
 
 def _classify(digits: DigitClient, images: NDArray[np.uint8]) -> int:
     return len(digits.classify(images))
 
 
-def _exchange(server: Server, images: NDArray[np.uint8]) -> Exchange[Prediction]:
-    context = CallContext(server.grpc_url, "mnist", signature="serving_default")
-    return GrpcWire().predict(context, prepare(images).inputs)
+def _exchange(urls: Urls, images: NDArray[Any]) -> Exchange[Prediction]:
+    batch = prepare(images)
+    context = CallContext(urls.grpc, "mnist", signature=batch.signature)
+    return GrpcWire().predict(context, batch.inputs)
 
 
-def _bare_channel(server: Server, images: NDArray[np.uint8]) -> Work:
+def _bare_channel(urls: Urls, images: NDArray[np.uint8]) -> Work:
     """A channel that sends bytes made before, and does not look at the answer."""
-    exchange = _exchange(server, images)
-    channel = grpc.insecure_channel(
-        server.grpc_url.removeprefix("grpc://"), [("grpc.max_receive_message_length", -1)]
-    )
+    exchange = _exchange(urls, images)
+    channel = grpc.insecure_channel(_address(urls.grpc), UNLIMITED)
     call = channel.unary_unary(exchange.method)
 
     def work() -> int:
@@ -179,10 +304,9 @@ def _bare_channel(server: Server, images: NDArray[np.uint8]) -> Work:
 
 
 @contextmanager
-def _official(server: Server) -> Iterator[Callable[[NDArray[np.uint8]], int]]:
+def _official(url: str) -> Iterator[Callable[[NDArray[np.uint8]], int]]:
     """As TensorFlow Serving's mnist_client.py does it."""
-    address = server.grpc_url.removeprefix("grpc://")
-    with grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)]) as channel:
+    with grpc.insecure_channel(_address(url), UNLIMITED) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
         def classify(images: NDArray[np.uint8]) -> int:
@@ -228,9 +352,9 @@ def _coroutines(url: str, images: NDArray[np.uint8]) -> Iterator[Work]:
             runner.run(digits.close())
 
 
-def _http_client(server: Server, images: NDArray[np.uint8]) -> Work:
-    connection = http.client.HTTPConnection(server.rest_url.removeprefix("http://"))
-    body = json.dumps({"instances": images.tolist()}, separators=(",", ":")).encode()
+def _http_client(url: str, images: NDArray[np.uint8]) -> Work:
+    connection = http.client.HTTPConnection(_address(url))
+    body = _integers(images)
 
     def work() -> int:
         connection.request("POST", "/v1/models/mnist:predict", body)
@@ -239,12 +363,25 @@ def _http_client(server: Server, images: NDArray[np.uint8]) -> Work:
     return work
 
 
-def _requests(session: requests.Session, server: Server, images: NDArray[np.float64]) -> int:
-    body = json.dumps(
-        {"signature_name": "predict_images", "instances": images.reshape(-1, 784).tolist()}
-    )
-    answer = session.post(f"{server.rest_url}/v1/models/mnist:predict", data=body)
+def _requests(session: requests.Session, url: str, images: NDArray[np.uint8]) -> int:
+    answer = session.post(f"{url}/v1/models/mnist:predict", data=_floats(images))
     return len(answer.json()["predictions"])
+
+
+def _integers(images: NDArray[np.uint8]) -> bytes:
+    return json.dumps({"instances": images.tolist()}, separators=(",", ":")).encode()
+
+
+def _floats(images: NDArray[np.uint8]) -> bytes:
+    pixels = (images.reshape(-1, 784) / 255).tolist()
+    return json.dumps({"signature_name": "predict_images", "instances": pixels}).encode()
+
+
+def _packed(images: NDArray[np.uint8]) -> bytes:
+    rows = packed(ready(images))
+    assert rows is not None
+    context = CallContext("http://", "mnist", signature=rows.signature)
+    return RestWire().predict(context, rows.inputs).body
 
 
 def _step(size: int, images: NDArray[np.uint8], url: str) -> Row:
@@ -304,4 +441,4 @@ def _python(code: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

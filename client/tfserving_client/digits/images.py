@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tfserving_client.call.arguments import shown
 from tfserving_client.digits import pictures
 from tfserving_client.errors import InvalidInput, shortened
+from tfserving_client.tensors.conversion import has_masked
 
 _SHAPES = "(28, 28), (n, 28, 28), (n, 784), or these with a channel, (n, 28, 28, 1)"
 _ONE = {(28, 28), (28, 28, 1), (784,)}  # shapes of one image
@@ -105,7 +106,7 @@ def _pixels(images: Any) -> Batch:
         raise InvalidInput(f"images differ in shape; expected one array of {_SHAPES}") from None
     if array.shape == ():
         raise InvalidInput(f"images are a {type(images).__name__}; expected an array of {_SHAPES}")
-    if isinstance(images, np.ma.MaskedArray) and np.ma.is_masked(images):
+    if isinstance(images, np.ndarray) and has_masked(images):
         raise InvalidInput("images have masked pixels; fill them first")
     if array.size == 0:
         raise InvalidInput(f"images of shape {array.shape} hold no image; expected {_SHAPES}")
@@ -132,7 +133,7 @@ def _pixels(images: Any) -> Batch:
 
 def _bytes(pixels: NDArray[np.uint8]) -> Batch:
     # Numpy's reductions take longer than all else that one digit takes; bytes tell the same sooner.
-    if not pixels.tobytes().strip(b"\0\1"):  # no pixel is above 1
+    if not pixels[0].tobytes().strip(b"\0\1"):  # no pixel of the first image is above 1
         _check_strength(pixels, 255)
     if not pixels[:, :28].tobytes().isascii():  # of the uppermost row, a quarter of the border
         _check_paper(pixels, 255)

@@ -10,19 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, message_factory
 
 _PACKAGE = "tfserving_client.wire"
 
-_Field = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "bool": _Field.TYPE_BOOL,
-    "bytes": _Field.TYPE_BYTES,
-    "float": _Field.TYPE_FLOAT,
-    "int32": _Field.TYPE_INT32,
-    "int64": _Field.TYPE_INT64,
-    "string": _Field.TYPE_STRING,
-}
+# google/protobuf/descriptor.proto: FieldDescriptorProto.Type and Label
+_SCALARS = {"bool": 8, "bytes": 12, "float": 2, "int32": 5, "int64": 3, "string": 9}
+_MESSAGE = 11
+_OPTIONAL, _REPEATED = 1, 3
 
 # message → field → (number, type). Enums are int32: the same bytes. So are packed numbers and a
 # string of bytes, which numpy reads a hundred times faster than a Python object for each number;
@@ -104,58 +99,75 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 }
 
 
-def _declare_field(
-    message: descriptor_pb2.DescriptorProto, name: str, number: int, declared: str
-) -> None:
-    repeated, _, kind = declared.rpartition(" ")
-    field = message.field.add(
-        name=name,
-        number=number,
-        label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL,
-    )
-    if repeated == "map":  # a map is a repeated message of key and value
-        entry = message.nested_type.add(name=f"{name.title().replace('_', '')}Entry")
-        entry.options.map_entry = True
-        _declare_field(entry, "key", 1, "string")
-        _declare_field(entry, "value", 2, kind)
-        field.type = _Field.TYPE_MESSAGE
-        field.type_name = f".{_PACKAGE}.{message.name}.{entry.name}"
-    elif kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    else:
-        field.type = _Field.TYPE_MESSAGE
-        field.type_name = f".{_PACKAGE}.{kind}"
+def before(field: int, length: int) -> bytes:
+    """What stands before the bytes of a field: its tag, and their number as a varint."""
+    head = bytearray([field << 3 | 2])
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return bytes(head)
 
 
-def _declare() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="tfserving_client/wire.proto", package=_PACKAGE, syntax="proto3"
-    )
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field_name, (number, declared) in fields.items():
-            _declare_field(message, field_name, number, declared)
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
-        for name in _MESSAGES
-    }
+# Messages of descriptor.proto, written by hand: importing those of protobuf takes longer than the
+# first call.
 
 
-_classes = _declare()
+def _text(field: int, value: bytes | str) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return before(field, len(data)) + data
 
-ModelSpec = _classes["ModelSpec"]
-PredictRequest = _classes["PredictRequest"]
-PredictResponse = _classes["PredictResponse"]
-Tensor = _classes["Tensor"]
-TensorShape = _classes["TensorShape"]
-Example = _classes["Example"]
-ExamplesRequest = _classes["ExamplesRequest"]
-ClassificationResponse = _classes["ClassificationResponse"]
-RegressionResponse = _classes["RegressionResponse"]
-StatusRequest = _classes["StatusRequest"]
-StatusResponse = _classes["StatusResponse"]
-MetadataRequest = _classes["MetadataRequest"]
-MetadataResponse = _classes["MetadataResponse"]
-SignatureDefMap = _classes["SignatureDefMap"]
+
+def _number(field: int, value: int) -> bytes:
+    return bytes([field << 3, value])
+
+
+def _message(name: str, fields: dict[str, tuple[int, str]]) -> bytes:
+    """A DescriptorProto."""
+    written = _text(1, name)
+    for field, (number, declared) in fields.items():
+        repeated, _, kind = declared.rpartition(" ")
+        if repeated == "map":  # a map is a repeated message of key and value
+            entry = f"{field.title().replace('_', '')}Entry"
+            members = {"key": (1, "string"), "value": (2, kind)}
+            is_map = _text(7, _number(7, True))  # MessageOptions.map_entry
+            written += _text(3, _message(entry, members) + is_map)
+            kind = f"{name}.{entry}"
+        written += _text(
+            2,
+            _text(1, field)
+            + _number(3, number)
+            + _number(4, _REPEATED if repeated else _OPTIONAL)
+            + _number(5, _SCALARS.get(kind, _MESSAGE))
+            + (b"" if kind in _SCALARS else _text(6, f".{_PACKAGE}.{kind}")),
+        )
+    return written
+
+
+_pool = descriptor_pool.DescriptorPool()
+_pool.AddSerializedFile(
+    _text(1, "tfserving_client/wire.proto")
+    + _text(2, _PACKAGE)
+    + b"".join(_text(4, _message(name, fields)) for name, fields in _MESSAGES.items())
+    + _text(12, "proto3")
+)
+
+
+def _class(name: str) -> Any:
+    return message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+
+
+ModelSpec = _class("ModelSpec")
+PredictRequest = _class("PredictRequest")
+PredictResponse = _class("PredictResponse")
+Tensor = _class("Tensor")
+TensorShape = _class("TensorShape")
+Example = _class("Example")
+ExamplesRequest = _class("ExamplesRequest")
+ClassificationResponse = _class("ClassificationResponse")
+RegressionResponse = _class("RegressionResponse")
+StatusRequest = _class("StatusRequest")
+StatusResponse = _class("StatusResponse")
+MetadataRequest = _class("MetadataRequest")
+MetadataResponse = _class("MetadataResponse")
+SignatureDefMap = _class("SignatureDefMap")

@@ -26,6 +26,7 @@ from tfserving_client.errors import (
     Unreachable,
 )
 from tfserving_client.grpc import messages
+from tfserving_client.grpc.messages import before
 from tfserving_client.results import (
     Label,
     Metadata,
@@ -291,8 +292,8 @@ def write_example(features: Features) -> Any:
 def _before_tensor(alias: str, length: int) -> bytes:
     """An entry of the map PredictRequest.inputs, but for the `length` bytes of the tensor."""
     name = alias.encode()
-    entry = _field(1, len(name)) + name + _field(2, length)
-    return _field(2, len(entry) + length) + entry
+    entry = before(1, len(name)) + name + before(2, length)
+    return before(2, len(entry) + length) + entry
 
 
 @lru_cache(maxsize=64)
@@ -300,18 +301,8 @@ def _before_content(alias: str, dtype: int, shape: tuple[int, ...], length: int)
     """The same, but for the `length` bytes of the array alone, which are the tensor's end."""
     tensor = messages.Tensor(dtype=dtype, tensor_shape=_written_shape(shape))
     written: bytes = tensor.SerializeToString()
-    written += _field(4, length)  # TensorProto.tensor_content
+    written += before(4, length)  # TensorProto.tensor_content
     return _before_tensor(alias, len(written) + length) + written
-
-
-def _field(number: int, length: int) -> bytes:
-    """What stands before the bytes of a field: its tag, and their number as a varint."""
-    head = bytearray([number << 3 | 2])
-    while length > 0x7F:
-        head.append(length & 0x7F | 0x80)
-        length >>= 7
-    head.append(length)
-    return bytes(head)
 
 
 def read_tensor(tensor: Any) -> NDArray[Any]:

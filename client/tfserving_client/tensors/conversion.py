@@ -80,6 +80,11 @@ def _as_it_is(alias: str, value: Any) -> Array:
     return _bits(array, row)
 
 
+def has_masked(array: Array) -> bool:
+    """Whether values of it are masked. A plain array is not asked: that would import `numpy.ma`."""
+    return type(array) is not np.ndarray and bool(np.ma.is_masked(array))
+
+
 def _tensor(alias: str, value: Any, spec: TensorSpec) -> Array:
     row = dtypes.BY_NAME.get(spec.dtype)
     if row is None:
@@ -105,9 +110,9 @@ def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
 
 def _array(alias: str, value: Any, dtype: Any = None) -> Array:
     if isinstance(value, np.ndarray):
-        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        if has_masked(value):
             raise InvalidInput(f"input {alias!r} has masked values; fill them first")
-        return value if dtype is None else value.astype(dtype)
+        return value if dtype is None else value.astype(dtype, copy=False)
     try:
         return np.asarray(value, dtype)
     except ValueError as error:
@@ -205,20 +210,22 @@ def _bits(array: Array, row: DType) -> Array:
 
 def _strings(alias: str, value: Any) -> Array:
     array = _array(alias, value, object)
-    made = np.empty(array.shape, object)
-    for index, leaf in enumerate(array.flat):
-        made.flat[index] = _encoded(alias, leaf)
-    return made
+    leaves = array.ravel().tolist()
+    if set(map(type, leaves)) == {bytes}:
+        return array
+    made = np.empty(len(leaves), object)
+    made[:] = [_encoded(alias, leaf) for leaf in leaves]
+    return made.reshape(array.shape)
 
 
 def _encoded(alias: str, leaf: Any) -> bytes:
-    if isinstance(leaf, bytes):
-        return bytes(leaf)
     if isinstance(leaf, str):
         try:
             return leaf.encode()
         except UnicodeEncodeError as error:
             raise InvalidInput(f"input {alias!r} holds {shown(leaf)}, no valid text") from error
+    if isinstance(leaf, bytes):
+        return bytes(leaf)
     if isinstance(leaf, list | tuple):
         raise _ragged(alias)
     raise InvalidInput(

@@ -1,0 +1,64 @@
+"""A model of eight named columns, and the official way to ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from tests.bench.paired import Work
+
+NAME = "tabular"
+Columns = Mapping[str, NDArray[Any]]
+
+
+def columns(rows: int) -> Columns:
+    """Values of every column: four of float32, three of int64, one of text."""
+    values = np.random.default_rng(0)
+    return {
+        **{f"share{i}": values.random(rows, np.float32) for i in range(4)},
+        **{f"count{i}": values.integers(0, 1_000, rows) for i in range(3)},
+        "city": values.choice(np.array([b"Graz", b"Linz", b"Wien"], object), rows),
+    }
+
+
+def save(folder: Path) -> None:
+    """Save the model, which answers with a number and a text for each row, as version 1."""
+    dtypes = {name: tf.as_dtype(values.dtype) for name, values in columns(1).items()}
+    dtypes["city"] = tf.string
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([None], dtype, name) for name, dtype in dtypes.items()]
+    )
+    def predict(*tensors: Any) -> dict[str, Any]:
+        *numbers, city = tensors
+        total = tf.add_n([tf.cast(number, tf.float32) for number in numbers])
+        return {"total": total, "city": tf.strings.upper(city)}
+
+    tf.saved_model.save(tf.Module(), str(folder / "1"), signatures=predict)
+
+
+@contextmanager
+def official(address: str, inputs: Columns) -> Iterator[Work]:
+    """With tensorflow-serving-api, tensors made and read by TensorFlow."""
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+        def work() -> int:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = NAME
+            request.model_spec.signature_name = "serving_default"
+            for name, values in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+            answer = stub.Predict(request, timeout=10)
+            outputs = {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+            return len(outputs["total"])
+
+        yield work
