@@ -23,7 +23,7 @@ in production. Only the connection is missing, and waits take a hundredth of the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,7 @@ from tfserving_client.results import Signature, State, TensorSpec
 from tfserving_client.serving.async_client import AsyncServingClient
 from tfserving_client.serving.client import ServingClient
 from tfserving_client.tensors import dtypes
-from tfserving_client.tensors.conversion import conformed
+from tfserving_client.tensors.conversion import tensor
 
 URL = "grpc://fake"
 _HASTE = 0.01  # of a wait that is waited; none at all would leave other coroutines no time
@@ -157,13 +157,18 @@ class FakeServer:
         spec = messages.ModelSpec(version={"value": self._version(exchange.context)})
         response = messages.PredictResponse(model_spec=spec.SerializeToString())
         declared = self.signatures[str(exchange.context.signature)].outputs
-        written = {alias: outputs[alias] for alias in request.output_filter or outputs}
-        known = Signature({alias: declared[alias] for alias in written if alias in declared}, {})
-        try:
-            arrays = conformed("of the fake server's answer", known, written)
-        except InvalidInput as error:
-            raise AssertionError(f"the outputs to answer do not fit the model: {error}") from error
-        for alias, array in arrays.items():
+        for alias in request.output_filter or outputs:
+            if alias not in outputs or alias not in declared:
+                raise AssertionError(
+                    f"the outputs to answer are {_listed(outputs)}, asked for is {alias!r}, "
+                    f"and the model gives {_listed(declared)}"
+                )
+            try:
+                array = tensor(f"output {alias!r}", outputs[alias], declared[alias])
+            except InvalidInput as error:
+                raise AssertionError(
+                    f"the outputs to answer do not fit the model: {error}"
+                ) from error
             response.outputs[alias].CopyFrom(write_tensor(array))
         return response
 
@@ -219,6 +224,10 @@ class FakeServer:
 def _classified(ones: NDArray[Any], shares: ArrayLike | None = None) -> Mapping[str, object]:
     probabilities = np.asarray(ones if shares is None else shares, np.float32)
     return {"probabilities": probabilities, "digits": probabilities.argmax(axis=-1)}
+
+
+def _listed(outputs: Iterable[str]) -> str:
+    return ", ".join(map(repr, outputs)) or "none"
 
 
 def _write_spec(info: Any, spec: TensorSpec) -> None:

@@ -129,8 +129,14 @@ def test_what_is_scripted_wrongly_or_not_at_all_fails_the_test() -> None:
         with pytest.raises(AssertionError, match="nothing is scripted for signature 'serving_def"):
             serving.predict(HOUSES)
         server.will_answer(outputs={"price": ["dear"], "note": ["x"]})
-        with pytest.raises(AssertionError, match="do not fit the model: input 'price' holds text"):
+        with pytest.raises(AssertionError, match="not fit the model: output 'price' holds text"):
             serving.predict(HOUSES)
+        server.will_answer(outputs={"cost": [1.0]})
+        with pytest.raises(AssertionError, match="asked for is 'cost', and the model gives 'pri"):
+            serving.predict(HOUSES)
+        server.will_answer(outputs={"price": [1.0]})
+        with pytest.raises(AssertionError, match="are 'price', asked for is 'note'"):
+            serving.predict(HOUSES, outputs="note")
         with pytest.raises(InvalidInput, match="'rooms' holds floats"):
             serving.predict({**HOUSES, "rooms": [3.5, 4]})
 

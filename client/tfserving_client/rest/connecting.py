@@ -20,7 +20,8 @@ from tfserving_client.call.proxy import Proxy
 from tfserving_client.call.target import Target
 
 NEXT_ADDRESS = 0.25  # seconds after which the next address is tried, too: RFC 8305, section 5
-NEXT_SERVER = 0.5  # seconds after which the next server is, if there is one
+NEXT_SERVER = 0.5  # seconds for TCP, a proxy and TLS each, after which the next server is tried
+NOT_SOON = f"not connected within {NEXT_SERVER} s"
 
 Address = tuple[socket.AddressFamily, Any]
 

@@ -10,7 +10,8 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 
 import h11
 
@@ -27,6 +28,7 @@ from tfserving_client.errors import (
 )
 from tfserving_client.rest.connecting import (
     NEXT_SERVER,
+    NOT_SOON,
     Tunnel,
     addresses,
     awaited_addresses,
@@ -190,20 +192,27 @@ class _Connection:
             connected.connect(self._target.socket)
             return self._secured(connected, deadline)
         at = self._proxy or self._target
+        with naming(self._proxy):
+            with self._soon(deadline) as until:
+                left = partial(self._left, until, "not connected in time")
+                self._socket = connect(addresses(at.host, at.port), left, self._connecting)
+            if self._proxy:
+                with self._soon(deadline) as until:
+                    self._pass(self._socket, Tunnel(self._proxy, self._target), until)
+        return self._secured(self._socket, deadline)
+
+    @contextlib.contextmanager
+    def _soon(self, deadline: float) -> Iterator[float]:
+        """Until when a step of connecting may last: not long, if another server can be asked."""
         until = deadline
         if self._target.has_company:
             until = min(deadline, time.monotonic() + NEXT_SERVER)
-
-        def left() -> float:
-            if until < deadline and time.monotonic() >= until:
-                raise ConnectionError(f"not connected within {NEXT_SERVER} s")
-            return self._left(until, "not connected in time")
-
-        with naming(self._proxy):
-            self._socket = connect(addresses(at.host, at.port), left, self._connecting)
-            if self._proxy:
-                self._pass(self._socket, Tunnel(self._proxy, self._target), deadline)
-        return self._secured(self._socket, deadline)
+        try:
+            yield until
+        except TimeoutError as error:
+            if until == deadline:
+                raise
+            raise ConnectionError(NOT_SOON) from error
 
     def _pass(self, connected: socket.socket, tunnel: Tunnel, deadline: float) -> None:
         self._wait_until(deadline, connected)
@@ -220,8 +229,9 @@ class _Connection:
             connected, server_hostname=self._target.host, do_handshake_on_connect=False
         )
         self._socket = encrypted
-        self._wait_until(deadline, encrypted)
-        encrypted.do_handshake()
+        with self._soon(deadline) as until:
+            self._wait_until(until, encrypted)
+            encrypted.do_handshake()
         return encrypted
 
     def _wait_until(self, deadline: float, connected: socket.socket) -> None:
@@ -308,9 +318,10 @@ class AsyncRestTransport(_Rest):
         if self._tls is None:
             return stream
         try:
-            secured = await loop.start_tls(
-                connected, stream, self._tls, server_hostname=target.host
-            )
+            async with self._soon():
+                secured = await loop.start_tls(
+                    connected, stream, self._tls, server_hostname=target.host
+                )
         except BaseException:
             connected.abort()
             raise
@@ -327,19 +338,26 @@ class AsyncRestTransport(_Rest):
             return stream.transport
         at = self._proxy or target
         opened: _Stream | _Way = _Way(Tunnel(self._proxy, target)) if self._proxy else stream
-        try:
-            async with asyncio.timeout(NEXT_SERVER if target.has_company else None) as limit:
-                connected = await connect_awaited(await awaited_addresses(at.host, at.port))
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise ConnectionError(f"not connected within {NEXT_SERVER} s") from error
+        async with self._soon():
+            connected = await connect_awaited(await awaited_addresses(at.host, at.port))
         await loop.create_connection(lambda: opened, sock=connected)
         if isinstance(opened, _Way):
-            await opened.through()
+            async with self._soon():
+                await opened.through()
             opened.transport.set_protocol(stream)
             stream.connection_made(opened.transport)
         return stream.transport
+
+    @contextlib.asynccontextmanager
+    async def _soon(self) -> AsyncIterator[None]:
+        """Limit a step of connecting, if another server can be asked."""
+        try:
+            async with asyncio.timeout(NEXT_SERVER if self._target.has_company else None) as limit:
+                yield
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise ConnectionError(NOT_SOON) from error
 
 
 class _Way(asyncio.Protocol):

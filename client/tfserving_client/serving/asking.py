@@ -137,7 +137,7 @@ class Asking(Verbs):
         ]
         answers = iter((yield from self._ask_together(questions)) if questions else ())
         return [
-            piece if isinstance(piece, InvalidInput) else next(answers) for piece in part.pieces
+            piece if isinstance(piece, ServingError) else next(answers) for piece in part.pieces
         ]
 
     def _flow(

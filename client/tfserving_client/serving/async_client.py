@@ -173,14 +173,15 @@ class AsyncServingClient(Predicting):
             progress,
             return_exceptions,
         )
+        preparing = self._preparing(each, flow.size)
 
-        async def stream() -> AsyncIterator[Prediction | ServingError]:
-            prepare = await self._run(self._preparing(each))
-            async with contextlib.aclosing(self._stream(items, flow, prepare)) as answers:
-                async for answer in answers:
-                    yield answer
+        async def prepared() -> AsyncIterator[Mapping[str, object] | ArrayLike]:
+            async for item in _each(items):
+                if preparing.lacks_signature:
+                    await self._run(self._learn(preparing))
+                yield item
 
-        return stream()
+        return self._stream(prepared(), flow, preparing)
 
     async def classify_examples(
         self,
@@ -294,16 +295,20 @@ class AsyncServingClient(Predicting):
 async def _parts(
     splitter: Splitter, items: Iterable[Any] | AsyncIterable[Any]
 ) -> AsyncIterator[Part]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            for part in splitter.add(item):
-                yield part
-    else:
-        for item in items:
-            for part in splitter.add(item):
-                yield part
+    async for item in _each(items):
+        for part in splitter.add(item):
+            yield part
     for part in splitter.rest():
         yield part
+
+
+async def _each(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
 
 
 class _Home:

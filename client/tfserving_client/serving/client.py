@@ -219,11 +219,15 @@ class ServingClient(Predicting):
             progress,
             return_exceptions,
         )
+        preparing = self._preparing(each, flow.size)
 
-        def stream() -> Iterator[Prediction | ServingError]:
-            yield from self._stream(items, flow, self._run(self._preparing(each)))
+        def prepared() -> Iterator[Mapping[str, object] | ArrayLike]:
+            for item in items:
+                if preparing.lacks_signature:
+                    self._run(self._learn(preparing))
+                yield item
 
-        return stream()
+        return self._stream(prepared(), flow, preparing)
 
     def classify_examples(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfserving_client.errors import InvalidInput, Rejected, ServingError, shortened
+from tfserving_client.errors import CallError, InvalidInput, Rejected, ServingError, shortened
 from tfserving_client.serving.rows import Answers, Rows
 
 
@@ -21,12 +21,12 @@ class Part:
         kind: theirs; None if there are none.
     """
 
-    pieces: list[Rows | InvalidInput] = field(default_factory=list)
+    pieces: list[Rows | ServingError] = field(default_factory=list)
     ends: list[bool] = field(default_factory=list)
     rows: int = 0
     kind: Hashable = None
 
-    def add(self, piece: Rows | InvalidInput, *, ends: bool) -> None:
+    def add(self, piece: Rows | ServingError, *, ends: bool) -> None:
         """Take one more piece."""
         self.pieces.append(piece)
         self.ends.append(ends)
@@ -49,6 +49,8 @@ class Splitter:
             batch = self._prepare(item)
         except InvalidInput as error:
             self._part.add(InvalidInput(f"item {self._items}: {error}"), ends=True)
+        except CallError as error:
+            self._part.add(error, ends=True)
         else:
             for start in range(0, len(batch), self._size):
                 piece = batch[start : start + self._size]

@@ -5,16 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 from tfserving_client.call.arguments import checked_name, shown
 from tfserving_client.call.coalescing import Question
 from tfserving_client.call.exchange import Answer, Exchange
 from tfserving_client.call.steps import Call
-from tfserving_client.errors import BadResponse, CallContext, InvalidInput, Rejected
-from tfserving_client.results import Prediction, Signature
+from tfserving_client.errors import (
+    BadResponse,
+    CallContext,
+    InvalidInput,
+    Rejected,
+    ServingError,
+)
+from tfserving_client.results import Metadata, Prediction, Signature
 from tfserving_client.serving.asking import Asking, Meeting
 from tfserving_client.serving.rows import PREDICTIONS, Rows, counted
+from tfserving_client.serving.verbs import Known
 from tfserving_client.tensors.conversion import as_they_are, conformed
 from tfserving_client.tensors.features import Features, checked_examples
 
@@ -34,14 +42,57 @@ class Asked(NamedTuple):
     raw: bool
 
 
+class Preparing:
+    """Makes rows of each item of `predict_many`.
+
+    A signature that cannot be had is the error of as many items as a request holds, and is asked
+    for again after them: as if their request had failed.
+    """
+
+    def __init__(self, asked: Asked, context: CallContext, size: int, known: Known) -> None:
+        self.asked, self.context = asked, context
+        self._size, self._known = size, known
+        self.declared: Signature | None = None
+        self._error: ServingError | None = None
+        self._failing = 0  # items that the error is yet to be given
+
+    @property
+    def lacks_signature(self) -> bool:
+        """Whether it has to be asked for before the next item."""
+        which = (self.context.version, self.context.label)
+        return not (self.asked.raw or self._failing or which in self._known)
+
+    def fail(self, error: ServingError) -> None:
+        """The signature cannot be had."""
+        self._error, self._failing = error, self._size
+
+    def __call__(self, item: Any) -> Rows:
+        """The rows of an item.
+
+        Raises:
+            InvalidInput: the signature does not take it, or there is none of this name.
+            CallError: the signature cannot be had.
+        """
+        asked = self.asked._replace(inputs=item)
+        if asked.raw:
+            return _raw(asked)
+        if self._error and self._failing:
+            self._failing -= 1
+            raise copy(self._error)
+        if known := self._known.get((self.context.version, self.context.label)):
+            self.declared = _named(known[0], self.context)
+        assert self.declared  # else its lack was told
+        return _rows(asked, self.declared)
+
+
 class Predicting(Asking):
     """`predict` and its kin; the arguments are those of `Verbs`."""
 
     def _predict(self, asked: Asked, meeting: Meeting | None) -> Call[Prediction]:
         context, deadline = self._which(asked), self._deadline(asked.timeout)
         if asked.raw:
-            rows = Rows(asked.signature, as_they_are(asked.inputs), None, outputs=asked.outputs)
-            prediction: Prediction = yield from self._ask(Question(context, rows, deadline))
+            question = Question(context, _raw(asked), deadline)
+            prediction: Prediction = yield from self._ask(question)
             return prediction
         was_known = (context.version, context.label) in self._known
         declared = None
@@ -83,30 +134,18 @@ class Predicting(Asking):
             is_lasting = context.version is not None or self._targets[0].grpc
             until = math.inf if is_lasting else time.monotonic() + _LOOK_AGAIN
             self._known[which] = metadata, until
-        declared = metadata.signatures.get(str(context.signature))
-        if declared is None:
-            names = sorted(name for name in metadata.signatures if not name.startswith("__"))
-            raise InvalidInput(
-                f"version {metadata.version} of model {self.model!r} has no signature "
-                f"{context.signature!r}; it has {', '.join(names)}"
-            )
-        return declared
+        return _named(metadata, context)
 
-    def _preparing(self, asked: Asked) -> Call[Callable[[Any], Rows]]:
-        """What makes rows of each item of `predict_many`, once the signature is known."""
-        context = self._which(asked)
-        if asked.raw:
-            return lambda item: Rows(
-                asked.signature, as_they_are(item), None, outputs=asked.outputs
-            )
-        first = yield from self._declared(context, self._deadline(asked.timeout))
+    def _preparing(self, asked: Asked, size: int) -> Preparing:
+        return Preparing(asked, self._which(asked), size, self._known)
 
-        def prepare(item: Any) -> Rows:
-            known = self._known.get((context.version, context.label))
-            declared = known[0].signatures.get(asked.signature) if known else None
-            return _rows(asked._replace(inputs=item), declared or first)
-
-        return prepare
+    def _learn(self, preparing: Preparing) -> Call[None]:
+        """Ask for the signature of the items that come."""
+        deadline = self._deadline(preparing.asked.timeout)
+        try:
+            preparing.declared = yield from self._declared(preparing.context, deadline)
+        except ServingError as error:
+            preparing.fail(error)
 
     def _of_examples(
         self,
@@ -142,6 +181,21 @@ def asked(
         raise InvalidInput(f"outputs is {shown(outputs)}; expected names")
     wanted = tuple(dict.fromkeys(checked_name("output", name) for name in outputs or ()))
     return Asked(inputs, signature, wanted, version, label, timeout, raw)
+
+
+def _raw(asked: Asked) -> Rows:
+    return Rows(asked.signature, as_they_are(asked.inputs), None, outputs=asked.outputs)
+
+
+def _named(metadata: Metadata, context: CallContext) -> Signature:
+    declared = metadata.signatures.get(str(context.signature))
+    if declared is None:
+        names = sorted(name for name in metadata.signatures if not name.startswith("__"))
+        raise InvalidInput(
+            f"version {metadata.version} of model {context.model!r} has no signature "
+            f"{context.signature!r}; it has {', '.join(names)}"
+        )
+    return declared
 
 
 def _rows(asked: Asked, declared: Signature) -> Rows:

@@ -43,6 +43,11 @@ _READY_INTERVAL = 0.2  # seconds between two questions whether it is ready
 _PASSING = (Unreachable, DeadlineExceeded, NotFound, Overloaded)  # while a server starts
 
 
+# Version and label → the signatures that it had when they were asked for, and until when, on the
+# clock of `time.monotonic`, they count.
+Known = dict[tuple[int | None, str | None], tuple[Metadata, float]]
+
+
 class Verbs:
     """Everything about a client but its I/O.
 
@@ -95,9 +100,7 @@ class Verbs:
         self._company = None if coalesce is False else 0.0
         if not isinstance(coalesce, bool):
             self._company = checked_seconds("coalesce", coalesce, zero=True)
-        # Version and label → the signatures that it had when they were asked for, and until when,
-        # on the clock of `time.monotonic`, they count.
-        self._known: dict[tuple[int | None, str | None], tuple[Metadata, float]] = {}
+        self._known: Known = {}
         # Connections, made at the first call, by what they belong to: a process, an event loop.
         self._homes: dict[Any, Any] = {}
         self._is_closed = False

@@ -53,7 +53,9 @@ def conformed(name: str, signature: Signature, inputs: Any) -> dict[str, Array]:
         raise InvalidInput(
             f"input {missing[0]!r} of signature {name!r} is missing; it takes {_listed(declared)}"
         )
-    return {alias: _tensor(alias, value, declared[alias]) for alias, value in inputs.items()}
+    return {
+        alias: tensor(f"input {alias!r}", value, declared[alias]) for alias, value in inputs.items()
+    }
 
 
 def as_they_are(inputs: Any) -> dict[str, Array]:
@@ -67,16 +69,16 @@ def as_they_are(inputs: Any) -> dict[str, Array]:
             f"inputs are a {type(inputs).__name__}; raw=True expects a mapping of input names, "
             "since no signature is asked for"
         )
-    return {alias: _as_it_is(alias, value) for alias, value in inputs.items()}
+    return {alias: _as_it_is(f"input {alias!r}", value) for alias, value in inputs.items()}
 
 
-def _as_it_is(alias: str, value: Any) -> Array:
-    array = _array(alias, value)
+def _as_it_is(what: str, value: Any) -> Array:
+    array = _array(what, value)
     if array.dtype.kind in "OUS":
-        return _strings(alias, value)
+        return _strings(what, value)
     row = dtypes.own(array)
     if row is None:
-        raise InvalidInput(f"input {alias!r} has dtype {array.dtype}, which TensorFlow has not")
+        raise InvalidInput(f"{what} has dtype {array.dtype}, which TensorFlow has not")
     return _bits(array, row)
 
 
@@ -85,20 +87,30 @@ def has_masked(array: Array) -> bool:
     return type(array) is not np.ndarray and bool(np.ma.is_masked(array))
 
 
-def _tensor(alias: str, value: Any, spec: TensorSpec) -> Array:
+def tensor(what: str, value: Any, spec: TensorSpec) -> Array:
+    """A value as the array that a tensor of the signature is.
+
+    Args:
+        what: its name in messages: "input 'price'".
+        value: an array-like.
+        spec: what the model declares.
+
+    Raises:
+        InvalidInput: another rank or size, ragged lists, or values that the dtype cannot hold.
+    """
     row = dtypes.BY_NAME.get(spec.dtype)
     if row is None:
-        raise InvalidInput(f"input {alias!r} is {spec.dtype}, which cannot be sent")
+        raise InvalidInput(f"{what} is {spec.dtype}, which cannot be sent")
     if row is dtypes.STRING:
-        array = _strings(alias, value)
+        array = _strings(what, value)
     else:
-        array = _array(alias, value)
+        array = _array(what, value)
         if array.dtype != row.numpy:
-            array = _numbers(alias, value, array, row)
+            array = _numbers(what, value, array, row)
     if spec.shape is not None and not _fits(array.shape, spec.shape):
         sizes = ", ".join("n" if size is None else str(size) for size in spec.shape)
         expected = f"({sizes},)" if len(spec.shape) == 1 else f"({sizes})"
-        raise InvalidInput(f"input {alias!r} has shape {array.shape}; expected {expected}")
+        raise InvalidInput(f"{what} has shape {array.shape}; expected {expected}")
     return array
 
 
@@ -108,58 +120,58 @@ def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
     )
 
 
-def _array(alias: str, value: Any, dtype: Any = None) -> Array:
+def _array(what: str, value: Any, dtype: Any = None) -> Array:
     if isinstance(value, np.ndarray):
         if has_masked(value):
-            raise InvalidInput(f"input {alias!r} has masked values; fill them first")
+            raise InvalidInput(f"{what} has masked values; fill them first")
         return value if dtype is None else value.astype(dtype, copy=False)
     try:
         return np.asarray(value, dtype)
     except ValueError as error:
         if "inhomogeneous" in str(error):
-            raise _ragged(alias) from None
-        raise InvalidInput(f"input {alias!r} is no array: {shown(error)}") from error
+            raise _ragged(what) from None
+        raise InvalidInput(f"{what} is no array: {shown(error)}") from error
     except Exception as error:  # a caller's own object may raise anything
         raise InvalidInput(
-            f"input {alias!r}, a {type(value).__name__}, cannot be read: {shown(error)}"
+            f"{what}, a {type(value).__name__}, cannot be read: {shown(error)}"
         ) from error
 
 
-def _ragged(alias: str) -> InvalidInput:
-    return InvalidInput(f"input {alias!r} has lists of different lengths; expected an array")
+def _ragged(what: str) -> InvalidInput:
+    return InvalidInput(f"{what} has lists of different lengths; expected an array")
 
 
-def _numbers(alias: str, value: Any, array: Array, row: DType) -> Array:
+def _numbers(what: str, value: Any, array: Array, row: DType) -> Array:
     if array.size == 0 and not isinstance(value, np.ndarray):
         return np.zeros(array.shape, row.numpy)  # an empty list has no type
     if dtypes.own(array) is row:
         return _bits(array, row)
-    if array.dtype.name == "bfloat16":
+    if array.dtype.kind == "V" and array.dtype.name == "bfloat16":  # of ml_dtypes
         array = dtypes.from_bfloat16(array)
-    if array.dtype.kind == "f" and not isinstance(value, np.ndarray):
-        # Integers of Python that no one integer type of numpy holds together: 2**64 - 1 and 0.
-        exact = _array(alias, value, object)
+    if array.dtype.kind == "f" and not isinstance(value, np.ndarray) and array.max() >= 2.0**63:
+        # Integers of Python that no one integer type of numpy holds together: 2**64 - 1 and -1.
+        exact = _array(what, value, object)
         array = exact if set(map(type, exact.ravel())) == {int} else array
     if array.dtype.kind == "O":
-        array = _of_objects(alias, array)
+        array = _of_objects(what, array)
     kind = "i" if row.bounds else "f" if row is dtypes.BFLOAT16 else row.numpy.kind
     if array.dtype.kind not in _ACCEPTED[kind]:
         held = _KINDS.get(array.dtype.kind, str(array.dtype))
-        raise InvalidInput(f"input {alias!r} holds {held}; the model takes {row.name}")
-    return _integers(alias, array, row) if kind in "ib" else _floats(alias, array, row)
+        raise InvalidInput(f"{what} holds {held}; the model takes {row.name}")
+    return _integers(what, array, row) if kind in "ib" else _floats(what, array, row)
 
 
-def _integers(alias: str, array: Array, row: DType) -> Array:
+def _integers(what: str, array: Array, row: DType) -> Array:
     low, high = row.bounds or (0, 1)
     if array.size:
         least, greatest = int(array.min()), int(array.max())
         if not (low <= least and greatest <= high):
             wrong = shown(least if least < low else greatest)
-            raise InvalidInput(f"input {alias!r} holds {wrong}; {row.name} is {low}..{high}")
+            raise InvalidInput(f"{what} holds {wrong}; {row.name} is {low}..{high}")
     return array.astype(row.plain).view(row.numpy)
 
 
-def _floats(alias: str, array: Array, row: DType) -> Array:
+def _floats(what: str, array: Array, row: DType) -> Array:
     held: Array
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # a NaN may be a signalling one
@@ -169,9 +181,7 @@ def _floats(alias: str, array: Array, row: DType) -> Array:
             else:
                 held = made = array.astype(row.numpy)
     except OverflowError:  # an integer of Python beyond them all
-        raise InvalidInput(
-            f"input {alias!r} holds an integer that {row.name} cannot hold"
-        ) from None
+        raise InvalidInput(f"{what} holds an integer that {row.name} cannot hold") from None
     lost = np.isinf(held)
     if array.dtype.kind in "fc":
         lost &= np.isfinite(array)
@@ -182,7 +192,7 @@ def _floats(alias: str, array: Array, row: DType) -> Array:
         lost |= np.array(whole, object).reshape(array.shape) != array
     if lost.any():
         wrong = array[lost].tolist()[0]
-        raise InvalidInput(f"input {alias!r} holds {shown(wrong)}, which {row.name} cannot hold")
+        raise InvalidInput(f"{what} holds {shown(wrong)}, which {row.name} cannot hold")
     return made
 
 
@@ -208,46 +218,46 @@ def _bits(array: Array, row: DType) -> Array:
     return array.astype(row.numpy)
 
 
-def _strings(alias: str, value: Any) -> Array:
-    array = _array(alias, value, object)
+def _strings(what: str, value: Any) -> Array:
+    array = _array(what, value, object)
     leaves = array.ravel().tolist()
     if set(map(type, leaves)) == {bytes}:
         return array
     made = np.empty(len(leaves), object)
-    made[:] = [_encoded(alias, leaf) for leaf in leaves]
+    made[:] = [_encoded(what, leaf) for leaf in leaves]
     return made.reshape(array.shape)
 
 
-def _encoded(alias: str, leaf: Any) -> bytes:
+def _encoded(what: str, leaf: Any) -> bytes:
     if isinstance(leaf, str):
         try:
             return leaf.encode()
         except UnicodeEncodeError as error:
-            raise InvalidInput(f"input {alias!r} holds {shown(leaf)}, no valid text") from error
+            raise InvalidInput(f"{what} holds {shown(leaf)}, no valid text") from error
     if isinstance(leaf, bytes):
         return bytes(leaf)
     if isinstance(leaf, list | tuple):
-        raise _ragged(alias)
+        raise _ragged(what)
     raise InvalidInput(
-        f"input {alias!r} holds {shown(leaf)}, a {type(leaf).__name__}; expected text or bytes"
+        f"{what} holds {shown(leaf)}, a {type(leaf).__name__}; expected text or bytes"
     )
 
 
-def _of_objects(alias: str, array: Array) -> Array:
+def _of_objects(what: str, array: Array) -> Array:
     """Numbers among objects, as in some data frames: floats, or integers that stay objects."""
     for leaf in array.flat:
         if isinstance(leaf, list | tuple):
-            raise _ragged(alias)
+            raise _ragged(what)
         if not isinstance(leaf, int | float | np.number):
             raise InvalidInput(
-                f"input {alias!r} holds {shown(leaf)}, a {type(leaf).__name__}, among its numbers"
+                f"{what} holds {shown(leaf)}, a {type(leaf).__name__}, among its numbers"
             )
     if all(isinstance(leaf, int | np.integer) for leaf in array.flat):
         return array
     try:
         return np.asarray(array.tolist())
     except OverflowError:
-        raise InvalidInput(f"input {alias!r} holds an integer beyond all floats") from None
+        raise InvalidInput(f"{what} holds an integer beyond all floats") from None
 
 
 def _listed(aliases: Iterable[str]) -> str:

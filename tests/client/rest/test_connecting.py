@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.client.conftest import ScriptedHttp, Server, Shell
-from tfserving_client import Policy
+from tests.client.conftest import Pems, ScriptedHttp, Server, Shell
+from tfserving_client import Policy, Tls, Unreachable
 
 IMAGE = np.full((28, 28), 5, np.uint8)
 
@@ -52,3 +53,27 @@ def test_a_silent_server_does_not_eat_the_deadline_of_several(
     with shell(url, policy=policy) as digits:
         for _ in range(2):
             assert digits.classify(IMAGE).digits.tolist() == [5]
+
+
+@pytest.mark.parametrize("way", ["tls", "proxy"])
+def test_a_server_that_is_silent_while_connecting_does_not_eat_the_deadline_of_several(
+    shell: Shell,
+    pems: Pems,
+    raw_server: Callable[[bytes | None], int],
+    closed_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    """It takes the connection, and says nothing to TLS; or the proxy does not."""
+    silent = raw_server(None)
+    policy = Policy(attempts=2, timeout=600)
+    if way == "tls":
+        url = f"https://127.0.0.1:{silent},127.0.0.1:{closed_port}"
+        options: Any = {"tls": Tls(pems["ours"])}
+    else:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{silent}")
+        url, options = "http://one.example,two.example", {}
+    with shell(url, policy=policy, **options) as digits:
+        with pytest.raises(Unreachable) as failure:
+            digits.classify(IMAGE)
+    assert failure.value.attempts == 2

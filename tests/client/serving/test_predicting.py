@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.client.conftest import ScriptedHttp, Serving
+from tests.client.conftest import ONCE, ScriptedHttp, Serving
 from tests.client.memory import Clock
 from tfserving_client import (
     BadResponse,
     InvalidInput,
     NotFound,
+    Prediction,
     Rejected,
     ServingClient,
     Signature,
@@ -154,6 +156,43 @@ def test_many_follow_a_model_that_changes(server: Counting) -> None:
     with server.serving_client(model="m") as client:
         answers = client.predict_many(([n] for n in range(6)), batch_size=1, in_flight=1)
         assert [answer.output.tolist() for answer in answers] == [[2 * n] for n in range(6)]
+
+
+@pytest.mark.parametrize("coroutines", [False, True])
+def test_a_signature_that_cannot_be_had_fails_items_as_a_call_would(
+    server: Counting, coroutines: bool
+) -> None:
+    """A request's worth of them, and then it is asked for again."""
+    server.versions = {1: State.END}
+
+    def items() -> Iterator[list[int]]:
+        for n in range(6):
+            if n == 4:
+                server.versions = {1: State.AVAILABLE}
+            yield [n]
+
+    options: Any = {"batch_size": 2, "return_exceptions": True}
+
+    async def awaited() -> list[Any]:
+        async with server.async_serving_client(model="m", policy=ONCE) as client:
+            return [answer async for answer in client.predict_many(items(), **options)]
+
+    if coroutines:
+        answers = asyncio.run(awaited())
+    else:
+        with server.serving_client(model="m", policy=ONCE) as client:
+            answers = list(client.predict_many(items(), **options))
+    assert [type(answer) for answer in answers] == [NotFound] * 4 + [Prediction] * 2
+    assert len(set(map(id, answers))) == 6
+    assert server.looks == 3
+
+
+def test_the_first_item_tells_that_the_signature_cannot_be_had(server: Counting) -> None:
+    server.versions = {1: State.END}
+    with server.serving_client(model="m", policy=ONCE) as client:
+        answers = client.predict_many([[1]])
+        with pytest.raises(NotFound, match="no version of model 'm' is loaded"):
+            next(answers)
 
 
 # --- over REST no answer tells its version ---
