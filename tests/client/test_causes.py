@@ -267,6 +267,7 @@ def test_a_client_is_not_pickled_and_shows_what_it_asks(kind: Any) -> None:
     [
         ("localhost:8500", "did you mean grpc://localhost:8500?"),
         ("localhost", "did you mean grpc://localhost?"),
+        ("tfserving", "did you mean grpc://tfserving?"),
         ("models.example.org", "did you mean grpc://models.example.org?"),
         ("[::1]:8500", "did you mean grpc://[::1]:8500?"),
         ("10.0.0.7:8501", "did you mean http://10.0.0.7:8501?"),

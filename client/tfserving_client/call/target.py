@@ -91,6 +91,11 @@ def parse(url: str, tls: Tls | None = None) -> tuple[Target, ...]:
     if not isinstance(tls, Tls | None):
         raise InvalidInput(f"tls is a {type(tls).__name__}; expected a Tls")
     scheme, separator, rest = url.partition("://")
+    if "@" in rest.partition("/")[0]:  # not shown: it may be a password
+        raise InvalidInput(
+            f"url has a user or a password before its host; {_EXPECTED}; "
+            "pass them as headers={'authorization': …}"
+        )
     if not separator and (meant := _meant(url)):
         raise InvalidInput(f"url is {shown(url)}; {_EXPECTED}; did you mean {meant}?")
     if scheme in _SOCKETS and len(rest) > 1 and rest.startswith("/"):
@@ -140,7 +145,7 @@ def _parse_one(url: str, scheme: str, rest: str, tls: Tls | None) -> Target:
 def _meant(url: str) -> str:
     """The URL for which a scheme was forgotten; empty if that is not what happened."""
     place = _PLACE.fullmatch(url)
-    if not place or not (place["port"] or "." in url or url == "localhost"):
+    if not place or (place["prefix"] and not (place["port"] or "." in url)):
         return ""
     is_rest = place["prefix"] or place["port"] in {"80", "8080", "8501"}
     return f"{'http' if is_rest else 'grpc'}://{url}"

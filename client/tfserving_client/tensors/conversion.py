@@ -30,13 +30,16 @@ def conformed(name: str, signature: Signature, inputs: Any) -> dict[str, Array]:
     Args:
         name: the signature's, for messages.
         signature: what the model declares.
-        inputs: input name → array-like; or one array-like, where there is one input.
+        inputs: input name → array-like, a data frame among them; or one array-like, where there is
+            one input.
 
     Raises:
         InvalidInput: an unknown or missing input, another rank or size, ragged lists, or values
             that the dtype cannot hold.
     """
     declared = signature.inputs
+    if len(declared) != 1 and hasattr(inputs, "keys"):
+        inputs = dict(inputs)  # a data frame of pandas
     if not isinstance(inputs, Mapping):
         if len(declared) != 1:
             raise InvalidInput(

@@ -96,6 +96,12 @@ def test_other_urls_are_refused(url: Any) -> None:
         parse(url)
 
 
+def test_a_password_in_a_url_is_not_told() -> None:
+    with pytest.raises(InvalidInput, match="headers=") as refusal:
+        parse("https://user:secret@a/prefix")
+    assert "secret" not in str(refusal.value)
+
+
 def test_dns_finds_the_addresses_of_one_name() -> None:
     with pytest.raises(InvalidInput, match="one name after dns:///"):
         parse("dns:///a,b")

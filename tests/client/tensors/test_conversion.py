@@ -7,6 +7,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,6 +123,19 @@ def test_what_would_lose_something_is_refused_in_one_sentence(
     value: Any, dtype: str, words: str
 ) -> None:
     assert refusal(value, dtype).startswith(words)
+
+
+def test_a_data_frame_is_its_columns_or_where_there_is_one_input_an_array() -> None:
+    table = pandas.DataFrame({"rooms": [3, 4], "city": ["Graz", "Linz"]})
+    row = TensorSpec("DT_INT64", (None,))
+    two = Signature({"rooms": row, "city": TensorSpec("DT_STRING", (None,))}, {})
+    inputs = conformed("serving_default", two, table)
+    assert {alias: array.tolist() for alias, array in inputs.items()} == {
+        "rooms": [3, 4],
+        "city": [b"Graz", b"Linz"],
+    }
+    one = Signature({"x": TensorSpec("DT_INT64", (None, 1))}, {})
+    assert conformed("serving_default", one, table[["rooms"]])["x"].tolist() == [[3], [4]]
 
 
 @pytest.mark.parametrize("shape", [(None, 3), (2, 3), None])
