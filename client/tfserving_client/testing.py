@@ -154,8 +154,8 @@ class FakeServer:
         if isinstance(outputs, tuple):
             kind, text, retry_after = outputs
             raise kind(exchange.context, text, retry_after)
-        spec = messages.ModelSpec(version={"value": self._version(exchange.context)})
-        response = messages.PredictResponse(model_spec=spec.SerializeToString())
+        response = messages.PredictResponse()
+        response.model_spec.version.value = self._version(exchange.context)
         declared = self.signatures[str(exchange.context.signature)].outputs
         for alias in request.output_filter or outputs:
             if alias not in outputs or alias not in declared:

@@ -104,8 +104,6 @@ def _pixels(images: Any) -> Batch:
         array = np.asarray(images)
     except ValueError:
         raise InvalidInput(f"images differ in shape; expected one array of {_SHAPES}") from None
-    if array.dtype.kind == "O":
-        array = np.asarray(array.tolist())  # numbers in a row of a data frame with other columns
     if array.shape == ():
         raise InvalidInput(f"images are a {type(images).__name__}; expected an array of {_SHAPES}")
     if isinstance(images, np.ndarray) and has_masked(images):

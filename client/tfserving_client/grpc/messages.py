@@ -20,14 +20,13 @@ _MESSAGE = 11
 _OPTIONAL, _REPEATED = 1, 3
 
 # message → field → (number, type). Enums are int32: the same bytes. So are packed numbers and a
-# string of bytes, which numpy reads a hundred times faster than a Python object for each number;
-# and what is the same from answer to answer is bytes of a message, which `wire` reads once.
+# string of bytes, which numpy reads a hundred times faster than a Python object for each number.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Dim": {"size": (1, "int64")},
     "TensorShape": {"dim": (2, "repeated Dim"), "unknown_rank": (3, "bool")},
     "Tensor": {
         "dtype": (1, "int32"),
-        "tensor_shape": (2, "bytes"),  # a TensorShape
+        "tensor_shape": (2, "TensorShape"),
         "tensor_content": (4, "bytes"),
         "float_val": (5, "bytes"),
         "double_val": (6, "bytes"),
@@ -54,10 +53,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "inputs": (2, "map Tensor"),
         "output_filter": (3, "repeated string"),
     },
-    "PredictResponse": {
-        "outputs": (1, "map Tensor"),
-        "model_spec": (2, "bytes"),  # a ModelSpec
-    },
+    "PredictResponse": {"outputs": (1, "map Tensor"), "model_spec": (2, "ModelSpec")},
     "BytesList": {"value": (1, "repeated bytes")},
     "FloatList": {"value": (1, "bytes")},
     "Int64List": {"value": (1, "repeated int64")},
@@ -157,11 +153,9 @@ def _class(name: str) -> Any:
     return message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
 
 
-ModelSpec = _class("ModelSpec")
 PredictRequest = _class("PredictRequest")
 PredictResponse = _class("PredictResponse")
 Tensor = _class("Tensor")
-TensorShape = _class("TensorShape")
 Example = _class("Example")
 ExamplesRequest = _class("ExamplesRequest")
 ClassificationResponse = _class("ClassificationResponse")

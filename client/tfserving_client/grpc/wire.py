@@ -237,16 +237,10 @@ def write_tensor(values: NDArray[Any] | list[bytes]) -> Any:
     else:
         number = dtypes.BY_NUMPY[values.dtype].number
         tensor = messages.Tensor(dtype=number, tensor_content=bytes(_content(values)))
-    tensor.tensor_shape = _written_shape(np.shape(values))
+    tensor.tensor_shape.SetInParent()
+    for size in (len(values),) if isinstance(values, list) else values.shape:
+        tensor.tensor_shape.dim.add(size=size)
     return tensor
-
-
-@lru_cache(maxsize=64)
-def _written_shape(shape: tuple[int, ...]) -> bytes:
-    written: bytes = messages.TensorShape(
-        dim=[{"size": size} for size in shape]
-    ).SerializeToString()
-    return written
 
 
 def _content(values: NDArray[Any]) -> memoryview:
@@ -299,7 +293,9 @@ def _before_tensor(alias: str, length: int) -> bytes:
 @lru_cache(maxsize=64)
 def _before_content(alias: str, dtype: int, shape: tuple[int, ...], length: int) -> bytes:
     """The same, but for the `length` bytes of the array alone, which are the tensor's end."""
-    tensor = messages.Tensor(dtype=dtype, tensor_shape=_written_shape(shape))
+    tensor = messages.Tensor(dtype=dtype)
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
     written: bytes = tensor.SerializeToString()
     written += before(4, length)  # TensorProto.tensor_content
     return _before_tensor(alias, len(written) + length) + written
@@ -310,7 +306,7 @@ def read_tensor(tensor: Any) -> NDArray[Any]:
 
     A typed field may be short: its last value then stands for all that are missing.
     """
-    shape = _read_shape(tensor.tensor_shape)
+    shape = tuple([dim.size for dim in tensor.tensor_shape.dim])
     row = dtypes.BY_NUMBER.get(tensor.dtype)
     if row is None:
         raise ValueError(f"an output of dtype {dtypes.name(tensor.dtype)}")
@@ -327,11 +323,6 @@ def read_tensor(tensor: Any) -> NDArray[Any]:
     if len(array) != size:
         array = _filled(array, shape, size)
     return array.reshape(shape)
-
-
-@lru_cache(maxsize=64)
-def _read_shape(written: bytes) -> tuple[int, ...]:
-    return tuple(dim.size for dim in messages.TensorShape.FromString(written).dim)
 
 
 def _read_varints(packed: bytes, row: DType) -> NDArray[Any]:
@@ -392,13 +383,7 @@ def _filled(array: NDArray[Any], shape: tuple[int, ...], size: int) -> NDArray[A
 def _read_prediction(response: Any) -> Prediction:
     tensors = response.outputs  # whose items() is slow
     outputs = {alias: read_tensor(tensors[alias]) for alias in tensors}
-    return Prediction(outputs, _read_version(response.model_spec))
-
-
-@lru_cache(maxsize=64)
-def _read_version(written: bytes) -> int:
-    version: int = messages.ModelSpec.FromString(written).version.value
-    return version
+    return Prediction(outputs, response.model_spec.version.value)
 
 
 def _read_metadata(response: Any) -> Metadata:

@@ -81,12 +81,7 @@ def test_arrays_in_series() -> None:
 
 def test_rows_of_pandas() -> None:
     table = pandas.DataFrame(np.stack([_digit().ravel()] * 3))
-    for rows, n in (
-        (table, 3),
-        (table.iloc[0], 1),
-        (table.iloc[0].astype(object), 1),
-        (table.astype(object), 3),
-    ):
+    for rows, n in ((table, 3), (table.iloc[0], 1), (table.iloc[0].astype(object), 1)):
         batch = prepare(rows)
         assert np.array_equal(np.asarray(batch.values), [_digit()] * n)
 

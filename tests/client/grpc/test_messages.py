@@ -54,9 +54,8 @@ def _assert_same_fields(ours: Any, official: Any, seen: set[str]) -> None:
     for field in ours.fields:
         twin = official.fields_by_name[field.name]
         assert field.number == twin.number
-        is_one_message = twin.message_type is not None and not twin.is_repeated
-        if field.type == field.TYPE_BYTES and (twin.is_packed or is_one_message):
-            continue  # the same on the wire
+        if (field.type, twin.is_packed) == (field.TYPE_BYTES, True):  # the same on the wire
+            continue
         enum_as_int32 = (field.type, twin.type) == (field.TYPE_INT32, field.TYPE_ENUM)
         assert field.type == twin.type or enum_as_int32, field.full_name
         assert field.is_repeated == twin.is_repeated
