@@ -1,4 +1,4 @@
-"""Train the digit network and publish it for TensorFlow Serving.
+"""Train the digit network, or take a model that is there, and publish it for TensorFlow Serving.
 
 Exit status: 0 published, 1 refused by a check (nothing published), 2 bad usage or input,
 130 interrupted (nothing left behind). The last line on standard output is the version's path.
@@ -15,21 +15,32 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export import interruption
 from export.errors import InputError, Refused
 from export.progress import say, without_native_notes
 
 if TYPE_CHECKING:
-    from export.pipeline import Published
+    from export.publication.pipeline import Candidate, Published
+
+# What stands for a flag that was not given: the digits' own flags, and those of a model brought.
+_DIGITS: dict[str, Any] = {
+    "data": "auto",
+    "recipe": "fast",
+    "epochs": None,
+    "batch_size": None,
+    "seed": None,
+    "min_accuracy": 0.95,
+}
+_MODELS: dict[str, Any] = {"samples": None, "imports": [], "least": {}, "most": {}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    options = _parser().parse_args(arguments)
-    as_json = options.json
-    del options.json
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _complete(options, parser)
     interruption.listen()
     try:
         published = _run(options)
@@ -45,28 +56,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError):
             return _fail(f"{options.repository}: {error.strerror or error}", 2)
         raise
+    if published.path is None:
+        say("check   passed; nothing was published")
+    else:
+        say(f"publish version {published.version}")
     if published.removed:
         say(f"keep    removed versions {', '.join(map(str, published.removed))}")
-    say(f"publish version {published.version}")
     # If nobody reads, the version is there all the same.
     with contextlib.suppress(OSError, ValueError):
-        print(_report(published) if as_json else published.path, flush=True)
+        if options.json:
+            print(_report(published), flush=True)
+        elif published.path:
+            print(published.path, flush=True)
     return 0
+
+
+def _complete(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Fill in the defaults of what is published; the other's flags mean nothing for it."""
+    options.check_only = options.check is not None
+    options.model = options.check or options.model
+    mine, others = (_MODELS, _DIGITS) if options.model else (_DIGITS, _MODELS)
+    for flag in others:
+        if getattr(options, flag) is not None:
+            which = "the digits alone" if options.model else "--model and --check"
+            parser.error(f"argument {_spelt(flag)}: for {which}")
+    for flag, default in mine.items():
+        if getattr(options, flag) is None:
+            setattr(options, flag, default)
+    if options.name is None:
+        options.name = options.model.resolve().stem if options.model else "mnist"
+        if options.model and not options.check_only:
+            parser.error("argument --model: needs --name, the name that the server has for it")
+
+
+def _spelt(flag: str) -> str:
+    kept = {"imports": "import", "least": "min", "most": "max"}
+    return "--" + kept.get(flag, flag).replace("_", "-")
 
 
 def _run(options: argparse.Namespace) -> Published:
     """Look at what is given before TensorFlow is started, which takes seconds."""
-    from export.digits.data import sources
     from export.publication.repository import Repository
 
     repository = Repository(options.repository, options.name)
     if options.version is not None:
         repository.check_is_new(options.version)
-    dataset = sources.load(options.data)
-    say(
-        f"data    {dataset.name}: {len(dataset.train):,} to train on, "
-        f"{len(dataset.validation):,} to validate, {len(dataset.test):,} to test"
-    )
+    candidate = (_brought if options.model else _digits)(options)
     if find_spec("tensorflow"):
         say("        starting TensorFlow")
     # A server may be at work on the same GPU, and by default TensorFlow takes all of its memory.
@@ -74,11 +109,54 @@ def _run(options: argparse.Namespace) -> Published:
     with without_native_notes():
         import tensorflow as tf
 
-        from export import pipeline
+        from export.publication import pipeline
 
     tf.get_logger().setLevel("ERROR")
-    rest = {key: value for key, value in vars(options).items() if key not in ("repository", "data")}
-    return pipeline.run(pipeline.Options(**rest), repository, dataset)
+    asked = pipeline.Options(options.version, options.keep, options.check_only)
+    return pipeline.publish(candidate(), repository, asked)
+
+
+def _digits(options: argparse.Namespace) -> Callable[[], Candidate]:
+    from export.digits.data import sources
+
+    dataset = sources.load(options.data)
+    say(
+        f"data    {dataset.name}: {len(dataset.train):,} to train on, "
+        f"{len(dataset.validation):,} to validate, {len(dataset.test):,} to test"
+    )
+
+    def candidate() -> Candidate:
+        from export.digits.candidate import Digits, Options
+
+        return Digits(
+            dataset,
+            Options(
+                options.recipe,
+                options.epochs,
+                options.batch_size,
+                options.seed,
+                options.min_accuracy,
+                options.max_regression,
+            ),
+        )
+
+    return candidate
+
+
+def _brought(options: argparse.Namespace) -> Callable[[], Candidate]:
+    from export.models import given, samples
+
+    model = given.look(options.model)
+    rows = samples.read(options.samples) if options.samples else samples.Samples()
+
+    def candidate() -> Candidate:
+        from export.models.candidate import Brought, Options
+        from export.models.scores import Limits
+
+        limits = Limits(dict(options.least), dict(options.most), options.max_regression)
+        return Brought(model, rows, Options(options.imports, limits))
+
+    return candidate
 
 
 def _missing(error: ModuleNotFoundError) -> str:
@@ -98,7 +176,8 @@ def _report(published: Published) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m export", description="Train the digit network and publish a version."
+        prog="python -m export",
+        description="Train the digit network, or take your own model, and publish a version.",
     )
     add = parser.add_argument
     add(
@@ -108,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="the model repository (default: models)",
     )
-    add("--name", default="mnist", help="the model's name (default: mnist)")
+    add("--name", help="the model's name (default: mnist; needed with --model)")
     add(
         "--version",
         type=_whole(1, 2**63 - 1),
@@ -116,8 +195,24 @@ def _parser() -> argparse.ArgumentParser:
         help="the version's number (default: highest + 1)",
     )
     add(
+        "--max-regression",
+        type=_number,
+        default=0.005,
+        metavar="X",
+        help="refuse to be worse than the newest version by more than this (default: 0.005), or by "
+        "more than this share of its figure where that is above 1",
+    )
+    add(
+        "--keep",
+        type=_whole(1),
+        metavar="N",
+        help="then remove all but the newest N versions (default: keep all)",
+    )
+    add("--json", action="store_true", help="print the report as one JSON object")
+
+    add = parser.add_argument_group("the digits").add_argument
+    add(
         "--data",
-        default="auto",
         metavar="auto|mnist|digits|PATH",
         help="mnist: Keras's, from its cache or downloaded; digits: the sample of MNIST that ships "
         "here; PATH: an .npz, a .csv, or a folder of IDX or CSV files; auto (default): mnist, "
@@ -126,7 +221,6 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--recipe",
         choices=("reference", "fast", "best"),
-        default="fast",
         help="reference: the textbook script; fast (default): better in a fraction of its time; "
         "best: better still, in minutes",
     )
@@ -136,24 +230,37 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--min-accuracy",
         type=_share,
-        default=0.95,
         metavar="X",
         help="refuse a lower test accuracy (default: 0.95)",
     )
+
+    group = parser.add_argument_group("a model of your own")
+    which = group.add_mutually_exclusive_group().add_argument
+    which("--model", type=Path, metavar="FILE.keras|FOLDER", help="publish this model")
+    which("--check", type=Path, metavar="FILE.keras|FOLDER", help="the same, but publish nothing")
+    add = group.add_argument
     add(
-        "--max-regression",
-        type=_share,
-        default=0.005,
-        metavar="X",
-        help="refuse to fall more than this below the newest version (default: 0.005)",
+        "--samples",
+        type=Path,
+        metavar="FILE.npz",
+        help="rows to try it on: an array for each input, by name, and y (or y_OUTPUT), the truth",
     )
     add(
-        "--keep",
-        type=_whole(1),
-        metavar="N",
-        help="then remove all but the newest N versions (default: keep all)",
+        "--import",
+        dest="imports",
+        action="append",
+        metavar="MODULE",
+        help="import what defines the model's own layers, metrics or losses",
     )
-    add("--json", action="store_true", help="print the report as one JSON object")
+    for flag, target, words in (("--min", "least", "below"), ("--max", "most", "above")):
+        add(
+            flag,
+            dest=target,
+            action="append",
+            type=_limit,
+            metavar="METRIC=VALUE",
+            help=f"refuse a metric {words} this",
+        )
     return parser
 
 
@@ -168,14 +275,28 @@ def _whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     return whole
 
 
-def _share(text: str) -> float:
+def _number(text: str) -> float:
     try:
-        share = float(text)
+        number = float(text)
     except ValueError:
-        share = math.nan
-    if not 0 <= share <= 1:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number, 0 or more")
+    return number
+
+
+def _share(text: str) -> float:
+    if (share := _number(text)) > 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
     return share
+
+
+def _limit(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected METRIC=VALUE") from None
 
 
 def _open_closed_outputs() -> None:

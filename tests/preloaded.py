@@ -4,4 +4,5 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import export.pipeline  # noqa: F401
+import export.digits.candidate
+import export.models.candidate  # noqa: F401

@@ -47,12 +47,23 @@ HOUSES = {
     ),
     "export": (
         "errors interruption progress",
+        "npz",
         "publication",
-        "digits",
-        "figures pipeline verify",
+        "digits models",
+        "figures verify",
         "__main__",
     ),
-    "export.digits": ("graph", "data", "training", "checks", "report"),
+    "export.publication": (
+        "figures manifest server_config serving_path warmup",
+        "card golden repository",
+        "pipeline",
+    ),
+    "export.digits": ("subject", "graph", "data", "training", "checks", "report", "candidate"),
+    "export.models": (
+        "given graph samples scores",
+        "keras_model saved_model",
+        "candidate",
+    ),
 }
 PARTS = {"tfserving_client": set(), "deploy": {"tfserving_client"}, "export": {"tfserving_client"}}
 

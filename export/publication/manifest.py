@@ -7,6 +7,7 @@ Its own digest is written down outside of the version, in the repository's `.ver
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 PATH = Path("assets.extra", "SHA256SUMS")
@@ -21,8 +22,15 @@ def write(folder: Path, ignoring: str) -> str:
     digests.pop(ignoring, None)
     path = folder / PATH
     path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
+    path.write_text(_listed(digests))
     return _sha256(path)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file; of a folder that of `sha256sum`'s list of its files."""
+    if path.is_file():
+        return _sha256(path)
+    return hashlib.sha256(_listed(_digests(path)).encode()).hexdigest()
 
 
 def differences(folder: Path, digest: str) -> list[str]:
@@ -44,6 +52,10 @@ def differences(folder: Path, digest: str) -> list[str]:
         for name in sorted(listed.keys() | found.keys())
         if listed.get(name) != found.get(name)
     ]
+
+
+def _listed(digests: Mapping[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
 
 
 def _verdict(listed: str | None, found: str | None) -> str:

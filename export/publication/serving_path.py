@@ -15,7 +15,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-_ROWS = 1_000  # images per call, as many as the server takes in one batch by default
+Array = NDArray[Any]
+
+_ROWS = 1_000  # per call, as many as the server takes in one batch by default
 
 
 class ServedModel:
@@ -43,18 +45,31 @@ class ServedModel:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def run(self, signature: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Call a signature that has one input, in parts of `_ROWS` rows.
+    def run(self, signature: str, inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
+        """Call a signature, in parts of `_ROWS` rows.
+
+        Args:
+            signature: its name.
+            inputs: arrays by alias, of as many rows each; an array alone where there is one input.
 
         Raises:
-            KeyError: no such signature.
+            KeyError: no such signature, or another input.
             tensorflow.errors.OpError: the graph refuses the values.
         """
         definition = self.signatures[signature]
-        (source,) = definition.inputs.values()
+        if not isinstance(inputs, Mapping):
+            inputs = dict.fromkeys(definition.inputs, inputs)
+        feeds = {definition.inputs[alias].name: values for alias, values in inputs.items()}
         fetches = {alias: info.name for alias, info in definition.outputs.items()}
+        rows = max((len(values) for values in feeds.values() if values.ndim), default=1)
         parts = [
-            self._session.run(fetches, {source.name: values[start : start + _ROWS]})
-            for start in range(0, len(values), _ROWS)
+            self._session.run(fetches, {name: _part(values, at) for name, values in feeds.items()})
+            for at in range(0, rows, _ROWS)
         ]
+        if len(parts) == 1:
+            return dict(parts[0])
         return {alias: np.concatenate([part[alias] for part in parts]) for alias in fetches}
+
+
+def _part(values: Array, start: int) -> Array:
+    return values[start : start + _ROWS] if values.ndim else values

@@ -17,6 +17,11 @@ PATH = Path("assets.extra", "tf_serving_warmup_requests")
 # One of each size that the server forms when it batches; a GPU plans its kernels for each.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
+_OF_EXAMPLES = {
+    tf.saved_model.CLASSIFY_METHOD_NAME: "classify_log",
+    tf.saved_model.REGRESS_METHOD_NAME: "regress_log",
+}
+
 
 def write(folder: Path, requests: Iterable[PredictionLog]) -> None:
     """Write `PATH` under a version's folder."""
@@ -27,22 +32,24 @@ def write(folder: Path, requests: Iterable[PredictionLog]) -> None:
             writer.write(request.SerializeToString())
 
 
-def predict(name: str, signature: str, inputs: Mapping[str, Any]) -> PredictionLog:
-    """A Predict of the model `name`; the inputs are array-like, by alias."""
-    log = PredictionLog()
-    request = log.predict_log.request
-    request.model_spec.name = name
-    request.model_spec.signature_name = signature
-    for alias, values in inputs.items():
-        request.inputs[alias].CopyFrom(tf.make_tensor_proto(values))
-    return log
+def request(name: str, signature: str, method: str, inputs: Mapping[str, Any]) -> PredictionLog:
+    """A request to the model `name`, of the kind that the signature's method wants.
 
-
-def classify(name: str, signature: str, examples: Iterable[tf.train.Example]) -> PredictionLog:
-    """A Classify of the model `name`."""
+    Args:
+        name: the model's.
+        signature: its name.
+        method: as the signature says it; Classify and Regress have one input, tf.Examples.
+        inputs: array-like, by alias.
+    """
     log = PredictionLog()
-    request = log.classify_log.request
-    request.model_spec.name = name
-    request.model_spec.signature_name = signature
-    request.input.example_list.examples.extend(examples)
+    if method in _OF_EXAMPLES:
+        asked = getattr(log, _OF_EXAMPLES[method]).request
+        (examples,) = inputs.values()
+        asked.input.example_list.examples.extend(map(tf.train.Example.FromString, examples))
+    else:
+        asked = log.predict_log.request
+        for alias, values in inputs.items():
+            asked.inputs[alias].CopyFrom(tf.make_tensor_proto(values))
+    asked.model_spec.name = name
+    asked.model_spec.signature_name = signature
     return log

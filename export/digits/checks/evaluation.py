@@ -46,7 +46,7 @@ class Evaluation:
 
     Attributes:
         accuracy: share of right answers, 0..1.
-        classes: figures of each digit, 0 to 9.
+        classes: figures of each digit, in order.
         confusion: row: the digit it is, column: the digit it was called, counts.
         reliability: confidence against accuracy, for each bin of confidence that holds images.
         mistakes: the wrong answers, the most confident first, at most `_MISTAKES`.
@@ -66,9 +66,10 @@ class Evaluation:
 
 
 def evaluate(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> Evaluation:
-    """Hold answers, float32 [n, 10], against labels, uint8 [n]."""
+    """Hold answers, float32 [n, classes], against labels, uint8 [n]."""
     answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    confusion = np.zeros((10, 10), np.int64)
+    classes = probabilities.shape[1]
+    confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, answers), 1)
     right, images, called = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     return Evaluation(
@@ -80,7 +81,7 @@ def evaluate(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> E
                 float(right[digit] / max(images[digit], 1)),
                 float(right[digit] / max(called[digit], 1)),
             )
-            for digit in range(10)
+            for digit in range(classes)
         ),
         tuple(tuple(int(count) for count in row) for row in confusion),
         _reliability(confidence, answers == labels),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from export.digits.checks.evaluation import Evaluation
 from export.digits.checks.pictures import PictureFigures
+from export.digits.subject import CLASSES
 from export.errors import Refused
 
-MAX_PARITY_DIFFERENCE = 1e-5  # in probability; a few units in the last place of float32 sums
 MAX_PICTURE_LOSS = 0.01  # of test digits: right as arrays, and not as pictures of dark ink on paper
 CLASS_MARGIN = 0.05  # how far below --min-accuracy a single digit's share of right answers may lie
 
@@ -28,15 +27,11 @@ class Findings:
     """What the candidate showed on the server's own loading path.
 
     Attributes:
-        signatures: name → SignatureDef.
-        parity: signature → largest difference to the network in memory, in probability.
         evaluation: figures over the test images.
         newest: what it would replace; None where there is nothing to compare with.
         pictures: signature → figures over test digits drawn as dark ink on white paper.
     """
 
-    signatures: Mapping[str, Any]
-    parity: Mapping[str, float]
     evaluation: Evaluation
     newest: Comparison | None
     pictures: Mapping[str, PictureFigures] = field(default_factory=dict)
@@ -52,9 +47,8 @@ class Findings:
         before = f" (version {newest.version}: {newest.test_accuracy:.4f})" if newest else ""
         return (
             f"test accuracy {self.evaluation.accuracy:.4f}{before}, "
-            f"worst digit {worst.digit} at {worst.recall:.4f}, "
-            f"calibration error {self.evaluation.calibration_error:.4f}, "
-            f"served answers within {max(self.parity.values()):.1g} of the network's{pictures}"
+            f"worst digit {CLASSES[worst.digit]} at {worst.recall:.4f}, "
+            f"calibration error {self.evaluation.calibration_error:.4f}{pictures}"
         )
 
 
@@ -62,26 +56,19 @@ def check(findings: Findings, min_accuracy: float, max_regression: float) -> Non
     """Let a candidate pass or not; accuracies are shares in 0..1.
 
     Raises:
-        Refused: a signature differs by more than `MAX_PARITY_DIFFERENCE`, the accuracy is below
-            `min_accuracy`, that of one digit more than `CLASS_MARGIN` below it, or the accuracy
-            more than `max_regression` below the newest version's; or a signature reads more than
-            `MAX_PICTURE_LOSS` fewer digits drawn as pictures than as arrays, and more than chance
-            has it: of those that changed sides, their square root.
+        Refused: the accuracy is below `min_accuracy`, that of one digit more than `CLASS_MARGIN`
+            below it, or the accuracy more than `max_regression` below the newest version's; or a
+            signature reads more than `MAX_PICTURE_LOSS` fewer digits drawn as pictures than as
+            arrays, and more than chance has it: of those that changed sides, their square root.
     """
-    for signature, difference in findings.parity.items():
-        if not difference <= MAX_PARITY_DIFFERENCE:
-            raise Refused(
-                f"signature {signature} differs by {difference:.2g} from the trained network; "
-                f"at most {MAX_PARITY_DIFFERENCE:g} is allowed"
-            )
     accuracy, newest = findings.evaluation.accuracy, findings.newest
     if not accuracy >= min_accuracy:
         raise Refused(f"test accuracy is {accuracy:.4f}; --min-accuracy asks for {min_accuracy:g}")
     for figures in findings.evaluation.classes:
         if not figures.recall >= min_accuracy - CLASS_MARGIN:
             raise Refused(
-                f"of the {figures.images} test images of a {figures.digit}, {figures.recall:.4f} "
-                f"are recognised; --min-accuracy {min_accuracy:g} asks for "
+                f"of the {figures.images} test images of a {CLASSES[figures.digit]}, "
+                f"{figures.recall:.4f} are recognised; --min-accuracy {min_accuracy:g} asks for "
                 f"{min_accuracy - CLASS_MARGIN:g} of each digit"
             )
     if newest and not accuracy >= newest.test_accuracy - max_regression:

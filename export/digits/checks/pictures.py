@@ -1,8 +1,9 @@
-"""Test digits as callers send them in files: dark ink on white paper."""
+"""Test digits as callers send them in files: dark ink on white paper (in colour: as they are)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from export.digits.data.sources import Split
 from export.digits.graph.signatures import example
+from export.digits.subject import CHANNELS, CLASSES, SIDE, WHITE
 from export.publication.serving_path import ServedModel
 
 _IMAGES = 500  # at most: each costs two answers of some milliseconds
@@ -43,9 +45,13 @@ def measure(served: ServedModel, test: Split) -> dict[str, PictureFigures]:
     plain = served.run("serving_default", images)["digits"]
     answers = {
         "encoded": served.run("encoded", np.array(files, object))["digits"],
-        "classify": served.run("classify", np.array(examples, object))["classes"][:, 0].astype(int),
+        "classify": _numbers(served.run("classify", np.array(examples, object))["classes"][:, 0]),
     }
     return {name: _figures(plain == labels, digits == labels) for name, digits in answers.items()}
+
+
+def _numbers(classes: NDArray[Any]) -> NDArray[np.int64]:
+    return np.array([CLASSES.index(name.decode()) for name in classes])
 
 
 def _figures(plain: NDArray[np.bool_], drawn: NDArray[np.bool_]) -> PictureFigures:
@@ -55,8 +61,10 @@ def _figures(plain: NDArray[np.bool_], drawn: NDArray[np.bool_]) -> PictureFigur
 
 
 def _drawn(image: NDArray[np.uint8]) -> bytes:
-    page = np.pad(255 - image.astype(np.float32), _MARGIN, constant_values=255)
-    side = _SCALE * len(page)
-    large = tf.image.resize(page[:, :, np.newaxis], (side, side), "bicubic")
-    pixels = tf.cast(tf.clip_by_value(tf.round(large), 0, 255), tf.uint8)
+    page = image.reshape(SIDE, SIDE, CHANNELS).astype(np.float32)
+    if CHANNELS == 1:
+        margin = [(_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)]
+        page = np.pad(WHITE - page, margin, constant_values=WHITE)
+    large = tf.image.resize(page, [_SCALE * side for side in page.shape[:2]], "bicubic")
+    pixels = tf.cast(tf.clip_by_value(tf.round(large), 0, WHITE), tf.uint8)
     return bytes(tf.io.encode_png(pixels).numpy())

@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.digits.data import sample
+from export.digits.subject import AS_MNIST, SIDE
 from export.errors import InputError
 
 Floats = NDArray[np.float64]
 
-_BORDER = np.pad(np.zeros((26, 26), bool), 1, constant_values=True)
+_BORDER = np.pad(np.zeros((SIDE - 2, SIDE - 2), bool), 1, constant_values=True)
 _PAPER = 0.75  # of an image's border lighter than middle grey: noise never is
 _MOST_LIGHT = 0.02  # of the images; as many may be exceptions
 _LEAST_INK = 128  # what at least the strongest pixel of all reaches
@@ -33,12 +34,12 @@ _TURNS = {
 def checked(images: NDArray[np.uint8], labels: NDArray[np.uint8], called: str) -> str:
     """What is found, in a few words.
 
-    Orientation is told by the mean image of each digit: of all eight, MNIST's lie upright as these
-    do. Images that show other things are like none, which is no evidence.
+    Orientation is told by the mean image of each digit, where these are digits: of all eight,
+    MNIST's lie upright as these do. Images that show other things are like none: no evidence.
 
     Args:
-        images: uint8 [n, 28, 28].
-        labels: uint8 [n] in 0..9.
+        images: uint8 [n, SIDE, SIDE].
+        labels: uint8 [n].
         called: what a refusal calls the images.
 
     Raises:
@@ -57,6 +58,10 @@ def checked(images: NDArray[np.uint8], labels: NDArray[np.uint8], called: str) -
             f"{called}: pixels lie in 0..{strongest}; {expected}"
             + (f": save {255 // strongest} * x" if strongest else "")
         )
+    ground = images[:, _BORDER].mean()
+    found = f"borders {ground:.0f} on average, pixels {images.min()}..{strongest}"
+    if not AS_MNIST:
+        return found
     likeness = _likeness(images, labels)
     best = max(likeness, key=likeness.__getitem__)
     if likeness[best] > _LIKE and likeness[best] - likeness["upright"] > _MORE:
@@ -65,11 +70,7 @@ def checked(images: NDArray[np.uint8], labels: NDArray[np.uint8], called: str) -
             f"{likeness[best]:.2f} and {likeness['upright']:.2f} as they are; {expected}: "
             f"save {_undoing(*_TURNS[best])}"
         )
-    ground = images[:, _BORDER].mean()
-    return (
-        f"borders {ground:.0f} on average, pixels {images.min()}..{strongest}, "
-        f"likeness to MNIST {likeness['upright']:.2f} upright"
-    )
+    return f"{found}, likeness to MNIST {likeness['upright']:.2f} upright"
 
 
 def _likeness(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> dict[str, float]:

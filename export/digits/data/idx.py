@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import InputError
-
-MOST_BYTES = 1 << 32  # of one array: 5 million images, eighty times MNIST
+from export.npz import MOST_BYTES
 
 _UNSIGNED_BYTE = 0x08
 _GZIP = b"\x1f\x8b"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.digits.data import npz
+from export import npz
 
 PATH = Path(__file__).with_name("mnist_sample.npz")
 NOTE = "a sample of MNIST, 12,000 of its training images and 2,000 of its test images"

@@ -13,8 +13,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from export.digits.data import convention, idx, npz, sample, table
+from export import npz
+from export.digits.data import convention, idx, sample, table
 from export.digits.data.download import download, put
+from export.digits.subject import CHANNELS, CLASSES, PIXELS, SHAPE, SIDE, WHITE
 from export.errors import InputError
 from export.progress import say, warn
 
@@ -28,7 +30,7 @@ _VALIDATION_SHARE = 1 / 12  # of the training images, from the end: MNIST's last
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images uint8 [n, 28, 28], white ink on black, and labels uint8 [n] in 0..9."""
+    """Images uint8 [n, *SHAPE], white ink on black if grey, and labels uint8 [n], 0 and up."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
@@ -69,7 +71,7 @@ def load(source: str) -> Dataset:
     except OSError as error:
         raise InputError(f"{source} cannot be read: {error.strerror}") from error
     parts = {"train": dataset.train, "test": dataset.test}
-    for name, part in parts.items():
+    for name, part in parts.items() if CHANNELS == 1 else ():
         found = convention.checked(part.images, part.labels, f"{source}: x_{name}")
         say(f"data    x_{name}: {found}; expected white ink on black, 0..255, upright")
     return dataset
@@ -144,7 +146,7 @@ _IDX_FILES = {
     "y_test": ("t10k-labels-idx1-ubyte", 1),
 }
 _KEYS = tuple(_IDX_FILES)
-_SHAPES = {(28, 28), (28, 28, 1), (784,)}
+_SHAPES = tuple(dict.fromkeys([SHAPE, (SIDE, SIDE, CHANNELS), (PIXELS,)]))
 
 
 def _read_idx(folder: Path) -> Dataset:
@@ -214,12 +216,15 @@ def _checked(
     x, y = f"x_{part}", f"y_{part}"
     images, labels = arrays[x], arrays[y]
     if images.dtype.kind not in "ui" or images.shape[1:] not in _SHAPES:
+        expected = " or ".join(f"(n, {', '.join(map(str, shape))})" for shape in _SHAPES)
         raise InputError(
             f"{called[x]} is {images.dtype} {images.shape}; expected uint8 "
-            f"(n, 28, 28), (n, 28, 28, 1) or (n, 784), 0..255{_range(images)}"
+            f"{expected}, 0..{WHITE}{_range(images)}"
         )
-    if images.size and (images.min() < 0 or images.max() > 255):
-        raise InputError(f"{called[x]} is {images.dtype}; expected pixels 0..255{_range(images)}")
+    if images.size and (images.min() < 0 or images.max() > WHITE):
+        raise InputError(
+            f"{called[x]} is {images.dtype}; expected pixels 0..{WHITE}{_range(images)}"
+        )
     labels = _one_column(labels)
     if labels.dtype.kind not in "ui" or labels.shape != (len(images),):
         raise InputError(
@@ -228,16 +233,19 @@ def _checked(
         )
     if len(labels) < 2:
         raise InputError(f"{called[x]} holds {len(labels)} images; expected at least 2")
-    if labels.min() < 0 or labels.max() > 9:
-        raise InputError(f"{called[y]} holds labels {labels.min()}..{labels.max()}; expected 0..9")
-    return images.astype(np.uint8, copy=False).reshape(-1, 28, 28), labels.astype(np.uint8)
+    if labels.min() < 0 or labels.max() >= len(CLASSES):
+        raise InputError(
+            f"{called[y]} holds labels {labels.min()}..{labels.max()}; "
+            f"expected 0..{len(CLASSES) - 1}"
+        )
+    return images.astype(np.uint8, copy=False).reshape(-1, *SHAPE), labels.astype(np.uint8)
 
 
 def _one_column(labels: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Labels [n] of labels [n, 1] or one-hot [n, 10]; others as they are."""
+    """Labels [n] of labels [n, 1] or one-hot [n, classes]; others as they are."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         return labels[:, 0]
-    if labels.ndim == 2 and labels.shape[1] == 10 and labels.dtype.kind in "uifb":
+    if labels.ndim == 2 and labels.shape[1] == len(CLASSES) and labels.dtype.kind in "uifb":
         ones = labels == 1
         if (ones.sum(axis=1) == 1).all() and (ones | (labels == 0)).all():
             return np.asarray(ones.argmax(axis=1))

@@ -1,4 +1,4 @@
-"""Images in CSV, as Kaggle has them: a row is a label and 784 pixels."""
+"""Images in CSV, as Kaggle has them: a row is a label and all pixels."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.digits.data.idx import MOST_BYTES, opened
+from export.digits.data.idx import opened
+from export.digits.subject import PIXELS
 from export.errors import InputError
-
-_PIXELS = 784
+from export.npz import MOST_BYTES
 
 
 def read(path: Path) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """Images [n, 784] and labels [n]; the label is the column of that name, or the first.
+    """Images [n, PIXELS] and labels [n]; the label is the column of that name, or the first.
 
     Raises:
         InputError: it cannot be read, or has other columns.
@@ -28,10 +28,10 @@ def read(path: Path) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
             has_names = not first[0].strip().isdecimal()
             if not has_names:
                 file.seek(0)
-            if len(first) != 1 + _PIXELS:
+            if len(first) != 1 + PIXELS:
                 raise InputError(
                     f"{path} has {len(first)} columns, the first {first[0][:20]!r}; expected a "
-                    f"label and {_PIXELS} pixels"
+                    f"label and {PIXELS} pixels"
                 )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of an empty table, which is refused below
@@ -48,6 +48,6 @@ def has_labels(path: Path) -> bool:
     """Whether it has a column more than pixels; Kaggle's test.csv has not."""
     try:
         with opened(path) as file:
-            return file.readline(1 << 16).count(b",") == _PIXELS
+            return file.readline(1 << 16).count(b",") == PIXELS
     except (OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error

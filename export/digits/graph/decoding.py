@@ -5,6 +5,9 @@ A file is refused by what it declares, before it is decoded.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 MAX_FILE_BYTES = 1 << 20
@@ -18,12 +21,23 @@ _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
 def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """One file, string [] → grey, float32 [h, w] in 0..1, transparency over white paper.
+    """One file, string [] → grey, float32 [h, w] in 0..1; see `decode_colour`."""
+    grey = tf.constant([0.299, 0.587, 0.114])  # ITU-R BT.601
+    return _on_paper(*_pixels(data, index), grey[:, tf.newaxis])[:, :, 0]
+
+
+def decode_colour(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """One file, string [] → float32 [h, w, 3] in 0..1, transparency over white paper.
 
     Large pictures come out shrunk, the longer side 512 pixels. The graph raises INVALID_ARGUMENT
     for another format, more than `MAX_FILE_BYTES`, a side longer than `MAX_SIDE`, a JPEG of more
     than `MAX_SCANS`, a broken file; the text names the file by its index in the batch.
     """
+    return _on_paper(*_pixels(data, index), tf.eye(3))
+
+
+def _pixels(data: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of a file: float32 [h, w, 4] in 0..255, and what full opacity is in them, float32 []."""
     length = tf.strings.length(data)
     data = _required(
         data, length <= MAX_FILE_BYTES, index, "is larger than", MAX_FILE_BYTES, "bytes:", length
@@ -40,19 +54,20 @@ def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     few = scans <= MAX_SCANS
     data = _required(data, few, index, "has", scans, "scans; a JPEG has at most", MAX_SCANS)
     rgba, opaque = tf.cond(is_png, lambda: _decode_png(data), lambda: _decode_jpeg(data))
-    return _grey(_shrunk(rgba), opaque)
+    return _shrunk(rgba), opaque
 
 
-def unpacked(data: tf.Tensor, side: int) -> tf.Tensor:
-    """Images without a format, string [n], a byte a pixel, row by row → uint8 [n, side, side].
+def unpacked(data: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Images without a format, string [n], a byte a value, row by row → uint8 [n, *shape].
 
     The graph raises INVALID_ARGUMENT for another length; the text names the first such image.
     """
     lengths = tf.strings.length(data)
-    wrong = tf.cast(tf.where(lengths != side * side)[:1, 0], tf.int32)
+    wanted = math.prod(shape)
+    wrong = tf.cast(tf.where(lengths != wanted)[:1, 0], tf.int32)
     none_wrong, length = tf.equal(tf.size(wrong), 0), tf.gather(lengths, wrong)
-    data = _required(data, none_wrong, wrong, "has", length, "bytes, not", side * side)
-    return tf.reshape(tf.io.decode_raw(data, tf.uint8), [-1, side, side])
+    data = _required(data, none_wrong, wrong, "has", length, "bytes, not", wanted)
+    return tf.reshape(tf.io.decode_raw(data, tf.uint8), [-1, *shape])
 
 
 def resized(image: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
@@ -105,13 +120,17 @@ def _decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.concat([rgb, opaque], axis=2), tf.constant(255.0)
 
 
-def _grey(rgba: tf.Tensor, opaque: tf.Tensor) -> tf.Tensor:
-    """Of float32 [h, w, 4] in 0..255, on white paper: float32 [h, w] in 0..1."""
-    grey = tf.constant([[0.299], [0.587], [0.114], [0.0]]) / 255.0  # ITU-R BT.601
+def _on_paper(rgba: tf.Tensor, opaque: tf.Tensor, mix: tf.Tensor) -> tf.Tensor:
+    """Of float32 [h, w, 4] in 0..255, on white paper: float32 [h, w, k] in 0..1.
+
+    `mix`, float32 [3, k], makes of red, green and blue what is wanted.
+    """
+    colours = tf.pad(mix / 255.0, [[0, 1], [0, 0]])
     opacity = tf.constant([[0.0], [0.0], [0.0], [1.0]]) / opaque
-    pixels = tf.reshape(rgba, [-1, 4]) @ tf.concat([grey, opacity], axis=1)
-    grey, opacity = tf.unstack(pixels, axis=1)
-    return tf.reshape(opacity * grey + (1.0 - opacity), tf.shape(rgba)[:2])
+    pixels = tf.reshape(rgba, [-1, 4]) @ tf.concat([colours, opacity], axis=1)
+    colours, opacity = pixels[:, :-1], pixels[:, -1:]
+    height, width = tf.unstack(tf.shape(rgba)[:2])
+    return tf.reshape(opacity * colours + (1.0 - opacity), [height, width, mix.shape[1]])
 
 
 def _shrunk(rgba: tf.Tensor) -> tf.Tensor:

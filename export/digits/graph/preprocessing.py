@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from export.digits.graph.decoding import decode, resized
+from export.digits.graph.decoding import decode, decode_colour, resized
 from export.digits.graph.ink import FEW, ink_of
+from export.digits.subject import CHANNELS, SHAPE, SIDE, WHITE
 
-SIDE = 28  # pixels, of the network's input
-BOX = 20  # pixels, the longer side of the digit in it
+BOX = round(SIDE * 20 / 28)  # pixels, the longer side of the digit in the network's input
 
 _EDGE = 0.1  # ink weaker than this does not count when the digit is cropped
 _THINNEST, _WIDEST = 2.3, 3.2  # pixels of 28, of strokes left as they are; MNIST's median is 2.4
@@ -24,19 +24,28 @@ _MOST = 2.0  # pixels on each side of a stroke
 
 
 def _normalise_files(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def of_file(item: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        return normalise(decode(*item)) if CHANNELS == 1 else (_in_colour(*item), True)
+
     images, is_one = tf.map_fn(
-        lambda item: normalise(decode(*item)),
+        of_file,
         (image_bytes, tf.range(tf.size(image_bytes))),
-        fn_output_signature=(tf.TensorSpec([SIDE, SIDE], tf.uint8), tf.TensorSpec([], tf.bool)),
+        fn_output_signature=(tf.TensorSpec(SHAPE, tf.uint8), tf.TensorSpec([], tf.bool)),
     )
     return images, is_one
 
 
-# PNG or JPEG files, string [n] → uint8 [n, 28, 28], and whether each shows one digit, bool [n];
+# PNG or JPEG files, string [n] → uint8 [n, *SHAPE], and whether each shows one digit, bool [n];
 # the graph refuses what `decode` refuses.
 normalise_files: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]] = tf.function(
     _normalise_files, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
 )
+
+
+def _in_colour(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """A picture in colour is no ink on paper: it is scaled, and nothing else."""
+    picture = tf.image.resize(decode_colour(data, index), [SIDE, SIDE], antialias=True)
+    return tf.cast(tf.round(tf.clip_by_value(picture, 0.0, 1.0) * WHITE), tf.uint8)
 
 
 def normalise(grey: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -136,4 +145,4 @@ def _centred(digit: tf.Tensor) -> tf.Tensor:
     top = tf.clip_by_value(tf.cast(tf.round(middle - row), tf.int32), 0, SIDE - height)
     left = tf.clip_by_value(tf.cast(tf.round(middle - column), tf.int32), 0, SIDE - width)
     field = tf.pad(digit, [[top, SIDE - height - top], [left, SIDE - width - left]])
-    return tf.cast(tf.round(tf.ensure_shape(field, [SIDE, SIDE]) * 255.0), tf.uint8)
+    return tf.cast(tf.round(tf.ensure_shape(field, [SIDE, SIDE]) * WHITE), tf.uint8)

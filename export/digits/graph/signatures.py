@@ -28,16 +28,17 @@ from numpy.typing import NDArray
 
 from export.digits.graph.answers import of_network, told
 from export.digits.graph.decoding import unpacked
-from export.digits.graph.preprocessing import SIDE, normalise_files
+from export.digits.graph.preprocessing import normalise_files
+from export.digits.subject import CHANNELS, CLASSES, PIXELS, SHAPE, SIDE, WHITE
 
-# Signature → its input, of those that Predict asks.
+# Signature → its input.
 ALIASES = {
     "serving_default": "images",
     "predict_images": "images",
     "packed": "images",
     "encoded": "image_bytes",
+    "classify": "inputs",
 }
-CLASSES = tuple(str(digit) for digit in range(10))
 
 
 def save(network: keras.Model, folder: Path) -> None:
@@ -53,11 +54,11 @@ def save(network: keras.Model, folder: Path) -> None:
 
 
 def inputs_for(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-    """The same digits, uint8 [n, 28, 28], as every signature takes them."""
-    files = [tf.io.encode_png(image[:, :, np.newaxis]).numpy() for image in images]
+    """The same digits, uint8 [n, *SHAPE], as every signature takes them."""
+    files = [tf.io.encode_png(image.reshape(SIDE, SIDE, CHANNELS)).numpy() for image in images]
     return {
         "serving_default": images,
-        "predict_images": images.reshape(-1, 784).astype(np.float32) / np.float32(255),
+        "predict_images": images.reshape(-1, PIXELS).astype(np.float32) / np.float32(WHITE),
         "packed": np.array([image.tobytes() for image in images], dtype=object),
         "encoded": np.array(files, dtype=object),
         "classify": np.array([example(file).SerializeToString() for file in files], dtype=object),
@@ -75,7 +76,7 @@ def trace(network: keras.Model) -> dict[str, Any]:
     frozen = _frozen(network)
 
     def probabilities_of(images: tf.Tensor) -> tf.Tensor:
-        return frozen(tf.cast(images, tf.float32) / 255.0)
+        return frozen(tf.cast(images, tf.float32) / WHITE)
 
     def of_files(image_bytes: tf.Tensor) -> tf.Tensor:
         images, is_one = normalise_files(image_bytes)
@@ -88,10 +89,10 @@ def trace(network: keras.Model) -> dict[str, Any]:
         return with_digits(probabilities_of(images))
 
     def predict_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"scores": frozen(tf.reshape(images, [-1, 28, 28]))}
+        return {"scores": frozen(tf.reshape(images, [-1, *SHAPE]))}
 
     def packed(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return with_digits(probabilities_of(unpacked(images, SIDE)))
+        return with_digits(probabilities_of(unpacked(images, SHAPE)))
 
     def encoded(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return with_digits(of_files(image_bytes))
@@ -99,12 +100,12 @@ def trace(network: keras.Model) -> dict[str, Any]:
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         feature = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
         files = tf.io.parse_example(inputs, feature)["image/encoded"]
-        scores, order = tf.math.top_k(of_files(files), k=10)
+        scores, order = tf.math.top_k(of_files(files), k=len(CLASSES))
         return {"classes": tf.gather(tf.constant(CLASSES), order), "scores": scores}
 
     return {
-        "serving_default": _trace(serving_default, images=tf.TensorSpec([None, 28, 28], tf.uint8)),
-        "predict_images": _trace(predict_images, images=tf.TensorSpec([None, 784], tf.float32)),
+        "serving_default": _trace(serving_default, images=tf.TensorSpec([None, *SHAPE], tf.uint8)),
+        "predict_images": _trace(predict_images, images=tf.TensorSpec([None, PIXELS], tf.float32)),
         "packed": _trace(packed, images=tf.TensorSpec([None], tf.string)),
         "encoded": _trace(encoded, image_bytes=tf.TensorSpec([None], tf.string)),
         "classify": _trace(classify, inputs=tf.TensorSpec([None], tf.string)),
@@ -112,7 +113,7 @@ def trace(network: keras.Model) -> dict[str, Any]:
 
 
 def _frozen(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The network as a function, float32 [n, 28, 28] → float32 [n, 10], its weights constants.
+    """The network as a function, float32 [n, *SHAPE] → float32 [n, classes], its weights constants.
 
     All signatures call the one function, so the weights are stored once.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,34 +10,31 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from export.digits.checks.evaluation import Evaluation
 from export.digits.data.sources import Split
+from export.digits.subject import CLASSES
 from export.digits.training.recipes import EpochReport
+from export.publication import figures
+from export.publication.figures import BLUE, GREY, RED
 
-FOLDER = Path("assets.extra")
 _ACROSS = 10  # mistakes side by side
-_BLUE, _RED, _GREY = "#2563eb", "#dc2626", "#9ca3af"
 
 
-def draw(folder: Path, epochs: Sequence[EpochReport], evaluation: Evaluation, test: Split) -> None:
-    """Write four PNG files into `FOLDER` under a version's folder.
+def draw(epochs: Sequence[EpochReport], evaluation: Evaluation, test: Split) -> dict[str, Figure]:
+    """Four figures, by the name of their file.
 
     `curves.png`: loss and accuracy, epoch by epoch. `confusion.png`: which digit was called which.
     `mistakes.png`: the most confident wrong answers. `calibration.png`: confidence and accuracy.
 
     Args:
-        folder: the version's.
         epochs: how training went.
         evaluation: figures over the test images.
         test: those images.
     """
-    figures = {
+    return {
         "curves.png": _curves(epochs),
-        "confusion.png": _confusion(evaluation),
+        "confusion.png": figures.confusion(np.array(evaluation.confusion), CLASSES),
         "mistakes.png": _mistakes(evaluation, test),
         "calibration.png": _calibration(evaluation),
     }
-    (folder / FOLDER).mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        figure.savefig(folder / FOLDER / name, dpi=100)
 
 
 def _curves(epochs: Sequence[EpochReport]) -> Figure:
@@ -46,35 +42,18 @@ def _curves(epochs: Sequence[EpochReport]) -> Figure:
     losses, accuracies = figure.subplots(1, 2)
     numbers = [report.epoch for report in epochs]
     style = "o-" if len(epochs) < 2 else "-"  # one epoch alone would be no line
-    losses.plot(numbers, [r.loss for r in epochs], style, color=_GREY, label="in training")
+    losses.plot(numbers, [r.loss for r in epochs], style, color=GREY, label="in training")
     losses.plot(
-        numbers, [r.validation_loss for r in epochs], style, color=_BLUE, label="on validation"
+        numbers, [r.validation_loss for r in epochs], style, color=BLUE, label="on validation"
     )
     losses.set(title="Loss (cross-entropy)", xlabel="epoch", ylabel="nats", yscale="log")
     losses.legend()
-    accuracies.plot(numbers, [r.validation_accuracy for r in epochs], style, color=_BLUE)
+    accuracies.plot(numbers, [r.validation_accuracy for r in epochs], style, color=BLUE)
     accuracies.set(title="Accuracy on validation images", xlabel="epoch")
     accuracies.yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes in (losses, accuracies):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-    return figure
-
-
-def _confusion(evaluation: Evaluation) -> Figure:
-    figure = Figure(figsize=(6, 6), layout="constrained")
-    axes = figure.subplots()
-    counts = np.array(evaluation.confusion)
-    wrong = counts * (1 - np.eye(10, dtype=int))  # the colour is for these: they are few
-    axes.imshow(wrong, cmap="Reds", vmax=max(1, int(wrong.max())))
-    for (digit, answer), count in np.ndenumerate(counts):
-        if count:
-            dark = wrong[digit, answer] > 0.6 * wrong.max()
-            colour = "white" if dark and digit != answer else "black"
-            axes.text(answer, digit, str(count), ha="center", va="center", color=colour, size=9)
-    axes.set(title="How often a digit was called which", xlabel="called", ylabel="is")
-    axes.set_xticks(range(10))
-    axes.set_yticks(range(10))
     return figure
 
 
@@ -89,8 +68,8 @@ def _mistakes(evaluation: Evaluation, test: Split) -> Figure:
         left, top = i % _ACROSS, 1.4 * (i // _ACROSS)
         cell = (left + 0.05, left + 0.95, top + 1.2, top + 0.3)
         axes.imshow(test.images[mistake.image], cmap="gray_r", extent=cell, aspect="auto")
-        told = f"{mistake.digit} → {mistake.answer} ({mistake.confidence:.2f})"
-        axes.text(left + 0.5, top + 0.2, told, size=8, color=_RED, ha="center")
+        told = f"{CLASSES[mistake.digit]} → {CLASSES[mistake.answer]} ({mistake.confidence:.2f})"
+        axes.text(left + 0.5, top + 0.2, told, size=8, color=RED, ha="center")
     axes.set(xlim=(0, _ACROSS), ylim=(1.4 * rows, 0))  # which each image changes
     return figure
 
@@ -100,8 +79,8 @@ def _calibration(evaluation: Evaluation) -> Figure:
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     bins = evaluation.reliability
     confidence = [bin.confidence for bin in bins]
-    curve.plot([0, 1], [0, 1], "--", color=_GREY, label="perfectly calibrated")
-    curve.plot(confidence, [bin.accuracy for bin in bins], "o-", color=_BLUE, label="this version")
+    curve.plot([0, 1], [0, 1], "--", color=GREY, label="perfectly calibrated")
+    curve.plot(confidence, [bin.accuracy for bin in bins], "o-", color=BLUE, label="this version")
     curve.set(
         title=f"Expected calibration error {evaluation.calibration_error:.4f}",
         ylabel="share that is right",
@@ -109,6 +88,6 @@ def _calibration(evaluation: Evaluation) -> Figure:
         ylim=(0, 1.02),
     )
     curve.legend()
-    counts.bar(confidence, [bin.images for bin in bins], width=0.04, color=_BLUE)
+    counts.bar(confidence, [bin.images for bin in bins], width=0.04, color=BLUE)
     counts.set(xlabel="confidence", ylabel="images", yscale="log")
     return figure

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.digits.data.sources import Split
+from export.digits.subject import CHANNELS, CLASSES, SHAPE, SIDE, WHITE
 from export.digits.training.distortion import Distortion, distort
 
 Fit = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -59,7 +60,7 @@ def train(
     optimizer = _adam(epochs * rounds * steps, settings)
     optimizer.build(network.trainable_variables)
     fit = _compiled_fit(network, optimizer)
-    pixels = tf.constant(images.images[..., np.newaxis])
+    pixels = tf.constant(images.images.reshape(-1, SIDE, SIDE, CHANNELS))
     labels = tf.constant(images.labels, tf.int32)
 
     def one_round(key: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -67,13 +68,13 @@ def train(
         chosen = _hardest(losses, steps * batch_size, choice_seed, settings)
         bent = distort(tf.gather(pixels, chosen), distortion_seed, settings.distortion)
         shape = [steps, replicas, batch_size // replicas]
-        seen = fit(tf.reshape(bent, [*shape, 28, 28]), tf.reshape(tf.gather(labels, chosen), shape))
+        seen = fit(tf.reshape(bent, [*shape, *SHAPE]), tf.reshape(tf.gather(labels, chosen), shape))
         losses = tf.tensor_scatter_nd_update(losses, chosen[:, tf.newaxis], tf.reshape(seen, [-1]))
         return tf.reduce_mean(seen), losses
 
     compiled_round = tf.function(one_round, autograph=False)
     # What a network loses that knows nothing, until an image is seen.
-    losses = tf.fill([total], tf.math.log(10.0))
+    losses = tf.fill([total], tf.math.log(float(len(CLASSES))))
     for epoch in range(epochs):
         means = []
         for number in range(epoch * rounds, (epoch + 1) * rounds):
@@ -102,7 +103,7 @@ def _adam(steps: int, settings: Settings) -> keras.optimizers.Optimizer:
 def _compiled_fit(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Fit:
     """A function that takes steps of Adam and returns each image's loss.
 
-    It takes images uint8 [steps, replicas, batch, 28, 28] and labels int32 [steps, replicas, batch]
+    It takes images uint8 [steps, replicas, batch, *SHAPE] and labels int32 [steps, replicas, batch]
     and returns float32 [steps, replicas, batch]. Each replica has its part of the batch; Adam adds
     up their gradients.
     """
@@ -113,7 +114,7 @@ def _compiled_fit(network: keras.Model, optimizer: keras.optimizers.Optimizer) -
     def fit(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         def on_replica(step: tf.Tensor) -> tf.Tensor:
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            pixels = tf.cast(images[step, replica], tf.float32) / 255.0
+            pixels = tf.cast(images[step, replica], tf.float32) / WHITE
             with tf.GradientTape() as tape:
                 answers = network(pixels, training=True)
                 loss = keras.losses.sparse_categorical_crossentropy(labels[step, replica], answers)

@@ -6,11 +6,11 @@ corners of a coarse mesh move on their own, and each cell follows its four corne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-_SIDE = 28  # pixels
+from export.digits.subject import SIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +22,23 @@ class Distortion:
     shear: float = 0.15  # pixels sideways per pixel down
     shift: float = 1.5  # pixels
     warp: float = 2.0  # pixels that each corner of the mesh moves by itself
-    mesh: int = 2  # cells a side; divides 28
+    mesh: int = 2  # cells a side; 1 where it does not divide the side
 
 
 def distort(images: tf.Tensor, seed: tf.Tensor, by: Distortion) -> tf.Tensor:
     """Bend each image its own way.
 
     Args:
-        images: uint8 [n, 28, 28, 1].
+        images: uint8 [n, SIDE, SIDE, CHANNELS].
         seed: int32 [2]; the same seed bends alike.
         by: how far.
 
     Returns:
-        uint8 [n, 28, 28, 1].
+        uint8 [n, SIDE, SIDE, CHANNELS].
     """
-    size = _SIDE // by.mesh
+    if SIDE % by.mesh:
+        by = replace(by, mesh=1)
+    size = SIDE // by.mesh
     maps = _projections(*_sources(tf.shape(images)[0], seed, by), size)
 
     def cell(row: int, column: int) -> tf.Tensor:
@@ -62,10 +64,10 @@ def _sources(count: tf.Tensor, seed: tf.Tensor, by: Distortion) -> tuple[tf.Tens
     reach = drawn * tf.constant(limits, tf.float32, [6, 1, 1, 1])
     angle, log_x, log_y, shear, shift_x, shift_y = tf.unstack(reach)
     knots = by.mesh + 1
-    x, y = tf.meshgrid(*2 * [tf.linspace(-_SIDE / 2, _SIDE / 2, knots)])
+    x, y = tf.meshgrid(*2 * [tf.linspace(-SIDE / 2, SIDE / 2, knots)])
     warp = tf.random.stateless_uniform([2, count, knots, knots], warp_seed, -by.warp, by.warp)
     slanted = x + shear * y
-    centre = (_SIDE - 1) / 2
+    centre = (SIDE - 1) / 2
     turned_x = tf.exp(log_x) * (tf.cos(angle) * slanted - tf.sin(angle) * y)
     turned_y = tf.exp(log_y) * (tf.sin(angle) * slanted + tf.cos(angle) * y)
     return turned_x + shift_x + centre + warp[0], turned_y + shift_y + centre + warp[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from export.digits.subject import CLASSES, SHAPE
 from export.errors import InputError
 
 
@@ -18,11 +19,11 @@ def build() -> keras.Model:
     """
     return keras.Sequential(
         [
-            keras.Input((28, 28), name="pixels"),
+            keras.Input(SHAPE, name="pixels"),
             keras.layers.Flatten(),
             keras.layers.Dense(128, activation="relu"),
             keras.layers.Dense(64, activation="relu"),
-            keras.layers.Dense(10, activation="softmax"),
+            keras.layers.Dense(len(CLASSES), activation="softmax"),
         ],
         name="digits",
     )
@@ -32,16 +33,18 @@ def check(network: keras.Model) -> None:
     """Refuse a network whose answers are no probabilities, before it is trained.
 
     Raises:
-        InputError: it does not answer pixels [n, 28, 28] with ten shares that sum to 1.
+        InputError: it does not answer pixels [n, *SHAPE] with a share for each class, 1 in all.
     """
-    pixels = np.random.default_rng(0).random((4, 28, 28), np.float32)
+    pixels = np.random.default_rng(0).random((4, *SHAPE), np.float32)
     answers = np.asarray(network(pixels, training=False))
-    if answers.shape != (4, 10):
-        raise InputError(f"the network answers 4 images with {answers.shape}; expected (4, 10)")
+    if answers.shape != (4, len(CLASSES)):
+        raise InputError(
+            f"the network answers 4 images with {answers.shape}; expected {(4, len(CLASSES))}"
+        )
     sums = answers.sum(axis=1)
     if answers.min() < 0 or np.abs(sums - 1).max() > 1e-3:
         raise InputError(
-            f"the network ends in logits: its ten outputs lie in {answers.min():.2g}.."
+            f"the network ends in logits: its {len(CLASSES)} outputs lie in {answers.min():.2g}.."
             f"{answers.max():.2g} and sum to {sums[0]:.2g}; expected probabilities: end it with "
-            'keras.layers.Dense(10, activation="softmax")'
+            f'keras.layers.Dense({len(CLASSES)}, activation="softmax")'
         )

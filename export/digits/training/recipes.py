@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.digits.data.sources import Dataset
+from export.digits.subject import WHITE
 from export.digits.training import augmented
 from export.digits.training.augmented import Settings
 from export.digits.training.distortion import Distortion
@@ -181,4 +182,4 @@ class _Reporter(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def _scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return images.astype(np.float32) / np.float32(255)
+    return images.astype(np.float32) / np.float32(WHITE)

@@ -20,7 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from deploy.runner import Server, free_ports, serve
-from export.digits.checks.golden import PATH as GOLDEN
+from export.publication.golden import PATH as GOLDEN
 from tests.client.models import echo, example, house, save
 from tests.conftest import Version
 from tests.deploy.page.door import Door

@@ -16,28 +16,20 @@ def findings(
     accuracy: float = 0.99,
     newest: float | None = None,
     pictures: Mapping[str, PictureFigures] | None = None,
-    **parity: float,
 ) -> Findings:
     classes = tuple(ClassFigures(digit, 10, 0.9 + digit / 100, 1.0) for digit in range(10))
     evaluation = Evaluation(accuracy, classes, (), (Bin(10, accuracy, accuracy - 0.004),), ())
     comparison = None if newest is None else Comparison(3, newest)
-    return Findings({}, parity or {"serving_default": 0.0}, evaluation, comparison, pictures or {})
+    return Findings(evaluation, comparison, pictures or {})
 
 
 def test_what_is_good_enough_passes() -> None:
     check(findings(accuracy=0.95), 0.95, 0.0)
     check(findings(accuracy=0.985, newest=0.99), 0.95, 0.005001)
-    check(findings(serving_default=1e-5, encoded=0.0), 0.95, 0.0)
-
-
-def test_a_signature_that_answers_otherwise_is_refused_by_name() -> None:
-    with pytest.raises(Refused, match=r"encoded differs by 0\.5"):
-        check(findings(serving_default=0.0, encoded=0.5), 0.0, 1.0)
 
 
 def test_nan_never_passes() -> None:
     for found in (
-        findings(encoded=math.nan),
         findings(accuracy=math.nan),
         findings(newest=math.nan),
     ):
@@ -63,10 +55,10 @@ def test_a_digit_that_is_hardly_recognised_is_refused_by_name() -> None:
 
 
 def test_findings_are_one_line_for_a_person() -> None:
-    line = str(findings(newest=0.985, encoded=2e-7))
+    line = str(findings(newest=0.985))
     assert line == (
         "test accuracy 0.9900 (version 3: 0.9850), worst digit 0 at 0.9000, "
-        "calibration error 0.0040, served answers within 2e-07 of the network's"
+        "calibration error 0.0040"
     )
 
 

@@ -16,6 +16,7 @@ from export.digits.data.sources import Dataset
 from export.digits.graph import signatures
 from export.digits.graph.preprocessing import normalise_files
 from export.digits.training import network
+from export.publication import golden as golden_file
 from export.publication import warmup
 from export.publication.serving_path import ServedModel
 
@@ -215,14 +216,14 @@ def test_goldens_travel_and_hold(
     model: keras.Model, served: ServedModel, digits: Dataset, tmp_path: Path
 ) -> None:
     goldens = golden.choose(model, digits.test)
-    assert np.bincount(goldens.labels).tolist() == [10] * 10
-    differences = golden.parity(goldens, served)
+    assert np.bincount(goldens.named["labels"]).tolist() == [10] * 10
+    differences = goldens.parity(served)
     assert set(differences) == NAMES
     assert max(differences.values()) <= 1e-5
     goldens.write(tmp_path)
-    with np.load(tmp_path / golden.PATH, allow_pickle=False) as arrays:
-        assert np.array_equal(arrays["images"], goldens.images)
-        assert list(arrays["files"]) == list(goldens.inputs["encoded"])
+    with np.load(tmp_path / golden_file.PATH, allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["images"], goldens.named["images"])
+        assert list(arrays["files"]) == list(goldens.named["files"])
         answers = served.run("encoded", arrays["files"].astype(object))
         np.testing.assert_allclose(
             answers["probabilities"], arrays["file_probabilities"], atol=1e-5
@@ -232,13 +233,13 @@ def test_goldens_travel_and_hold(
 def test_parity_sees_another_network(served: ServedModel, digits: Dataset) -> None:
     keras.utils.set_random_seed(2)
     other = golden.choose(network.build(), digits.test)
-    assert min(golden.parity(other, served).values()) > 1e-3
+    assert min(other.parity(served).values()) > 1e-3
 
 
 def test_warm_up_has_every_signature_in_every_batch_size(
     model: keras.Model, served: ServedModel, digits: Dataset, tmp_path: Path
 ) -> None:
-    warmup.write(tmp_path, golden.requests(golden.choose(model, digits.test), "mnist"))
+    warmup.write(tmp_path, golden.choose(model, digits.test).requests("mnist", served))
     seen = set()
     for record in tf.compat.v1.io.tf_record_iterator(str(tmp_path / warmup.PATH)):
         log = prediction_log_pb2.PredictionLog.FromString(record)

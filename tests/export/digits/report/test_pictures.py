@@ -24,11 +24,10 @@ def _draw(folder: Path, *, epochs: int, wrong: int) -> dict[str, NDArray[np.uint
     labels = np.arange(100, dtype=np.uint8) % 10
     images = np.random.default_rng(0).integers(0, 256, (100, 28, 28), np.uint8)
     probabilities = np.eye(10, dtype=np.float32)[(labels + (np.arange(100) < wrong)) % 10]
-    pictures.draw(folder, reports, evaluate(probabilities, labels), Split(images, labels))
-    return {
-        path.name: np.asarray(Image.open(path).convert("L"))
-        for path in (folder / "assets.extra").iterdir()
-    }
+    figures = pictures.draw(reports, evaluate(probabilities, labels), Split(images, labels))
+    for name, figure in figures.items():
+        figure.savefig(folder / name, dpi=100)
+    return {path.name: np.asarray(Image.open(path).convert("L")) for path in folder.glob("*.png")}
 
 
 @pytest.mark.parametrize(("epochs", "wrong"), [(1, 0), (2, 1), (300, 100)])

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from export.digits.data.idx import MOST_BYTES
 from export.errors import InputError
+
+MOST_BYTES = 1 << 32  # of one array: 5 million images of MNIST's size, eighty times MNIST
 
 # What people name by mistake, by how it begins.
 _KINDS = {
@@ -27,8 +28,10 @@ _KINDS = {
 }
 
 
-def read(file: BinaryIO, where: str, keys: Sequence[str]) -> dict[str, NDArray[np.generic]]:
-    """Read the arrays of these names; `where` is what a refusal calls the file.
+def read(
+    file: BinaryIO, where: str, keys: Sequence[str] | None = None
+) -> dict[str, NDArray[np.generic]]:
+    """Read the arrays of these names, or all; `where` is what a refusal calls the file.
 
     Raises:
         InputError: no such archive, an array is missing, is of objects, or not as it declares.
@@ -36,6 +39,8 @@ def read(file: BinaryIO, where: str, keys: Sequence[str]) -> dict[str, NDArray[n
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.namelist()
+            if keys is None:
+                keys = [member.removesuffix(".npy") for member in members]
             if lacking := [key for key in keys if f"{key}.npy" not in members]:
                 found = ", ".join(member.removesuffix(".npy") for member in members[:10])
                 raise InputError(

@@ -1,0 +1,99 @@
+"""The digits as a candidate for publication: trained here, and held to what digits must reach."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from export.digits.checks import gate, golden
+from export.digits.checks import pictures as picture_checks
+from export.digits.checks.evaluation import Evaluation, evaluate
+from export.digits.data import sources as data
+from export.digits.graph import signatures
+from export.digits.report import card, pictures
+from export.digits.training import devices, network
+from export.digits.training import recipes as training
+from export.progress import say
+from export.publication.golden import Golden
+from export.publication.pipeline import Evidence, of_newest
+from export.publication.repository import Repository
+from export.publication.serving_path import ServedModel
+
+_EPOCH_LINES = 20  # of progress at most, however many epochs
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `python -m export` was asked for; the flags' help says what each means."""
+
+    recipe: str
+    epochs: int | None
+    batch_size: int | None
+    seed: int | None
+    min_accuracy: float
+    max_regression: float
+
+
+class Digits:
+    """A network that is trained when it is saved."""
+
+    def __init__(self, dataset: data.Dataset, options: Options) -> None:
+        self._dataset, self._options = dataset, options
+
+    def save(self, folder: Path) -> Golden:
+        """Train a network, and write it with its signatures; see `Candidate`."""
+        with devices.strategy().scope():
+            self._trained = self._train()
+        say("sign    five signatures, golden digits, warm-up requests")
+        self._golden = golden.choose(self._trained.network, self._dataset.test)
+        signatures.save(self._trained.network, folder)
+        return self._golden
+
+    def examine(self, served: ServedModel, repository: Repository) -> Evidence:
+        """Measure it on the test images; see `Candidate`."""
+        golden.check_classes(self._golden, served)
+        evaluation, test = self._evaluate(served), self._dataset.test
+        pictures_read = picture_checks.measure(served, test)
+        newest = of_newest(repository, lambda before: self._evaluate(before).accuracy)
+        findings = gate.Findings(
+            evaluation, gate.Comparison(*newest) if newest else None, pictures_read
+        )
+        say(f"check   {findings}")
+        gate.check(findings, self._options.min_accuracy, self._options.max_regression)
+        return Evidence(
+            card.describe(self._dataset, self._trained, findings),
+            pictures.draw(self._trained.epochs, evaluation, test),
+        )
+
+    def _evaluate(self, served: ServedModel) -> Evaluation:
+        test = self._dataset.test
+        answers = served.run("serving_default", test.images)["probabilities"]
+        return evaluate(answers, test.labels)
+
+    def _train(self) -> training.Trained:
+        recipe = training.recipe(
+            self._options.recipe,
+            len(self._dataset.train),
+            epochs=self._options.epochs,
+            batch_size=self._options.batch_size,
+            seed=self._options.seed,
+        )
+        keras.utils.set_random_seed(recipe.seed)
+        model = network.build()
+        network.check(model)
+        epochs: list[training.EpochReport] = []
+
+        started = time.perf_counter()
+
+        def on_epoch(report: training.EpochReport) -> None:
+            epochs.append(report)
+            if report.epoch % -(-report.epochs // _EPOCH_LINES) == 0 or report.epoch == 1:
+                left = (time.perf_counter() - started) * (report.epochs / report.epoch - 1)
+                say(f"train   {report}" + (f", {left:.0f} s left" if left > 1 else ""))
+
+        training.train(model, self._dataset, recipe, on_epoch)
+        seconds = time.perf_counter() - started
+        return training.Trained(model, recipe, epochs, devices.described(), seconds)
