@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from export.errors import InputError
+from export.errors import InputError, reason
 from export.models import graph, samples, scores
 from export.models.given import Given
 from export.models.keras_model import KerasModel
@@ -72,11 +72,10 @@ class Brought:
                 golden = {alias: _first(values, inputs) for alias, values in inputs.items()}
                 answers[signature] = Answers(golden, self._model.answer(signature, golden))
             except (InputError, tf.errors.OpError, ValueError) as error:
-                reason = getattr(error, "message", str(error)).partition("\n")[0]
                 if self._is_held_to(signature):
                     hint = "" if self._samples.arrays else "; give rows that it takes as --samples"
-                    raise InputError(f"signature {signature}: {reason}{hint}") from error
-                self._untried.append(f"{signature} is not tried: {reason}")
+                    raise InputError(f"signature {signature}: {reason(error)}{hint}") from error
+                self._untried.append(f"{signature} is not tried: {reason(error)}")
                 say(f"sign    {self._untried[-1]}")
         self._model.save(folder)
         graph.check(folder)

@@ -29,12 +29,13 @@ def look(path: Path) -> Given:
     try:
         if path.is_dir():
             return _folder(path)
-        start = path.open("rb").read(len(_HDF5))
-        if path.suffix in {".h5", ".hdf5"} and start == _HDF5:
-            return Given(path, is_keras=True)
-        is_zip = path.suffix == ".keras" and zipfile.is_zipfile(path)
-        if is_zip and "config.json" in zipfile.ZipFile(path).namelist():
-            return Given(path, is_keras=True)
+        with path.open("rb") as file:
+            if path.suffix in {".h5", ".hdf5"} and file.read(len(_HDF5)) == _HDF5:
+                return Given(path, is_keras=True)
+            if path.suffix == ".keras" and zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as archive:
+                    if "config.json" in archive.namelist():
+                        return Given(path, is_keras=True)
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
     raise InputError(

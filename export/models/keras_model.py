@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from export.errors import InputError
+from export.errors import InputError, reason
 from export.models import graph
 from export.models.samples import Input, Samples
 from export.publication.serving_path import Array
@@ -50,6 +51,9 @@ class KerasModel:
                     f"input {alias} has a fixed batch dimension of {shape[0]}: the server needs a "
                     "free one; build the model with keras.Input(shape), without batch_size"
                 )
+        # A class of one's own need not have it.
+        knows = "training" in inspect.signature(self._model.call).parameters
+        self._inference = {"training": False} if knows else {}
         compute = {layer.compute_dtype for layer in _layers(self._model)}
         self.tolerance = 1e-2 if compute & _HALF else 1e-5
         self.signatures = {SIGNATURE: self._inputs}
@@ -66,7 +70,7 @@ class KerasModel:
     def answer(self, _signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Its outputs by name, as it computes them here."""
         tensors = [tf.constant(inputs[alias], self._dtype(alias)) for alias in self._inputs]
-        answers = self._call(lambda packed: self._model(packed, training=False))(*tensors)
+        answers = self._call(lambda packed: self._model(packed, **self._inference))(*tensors)
         return {name: value.numpy() for name, value in answers.items()}
 
     def score(
@@ -100,7 +104,7 @@ class KerasModel:
         if not self._save_constants(folder, specs):
             archive = keras.export.ExportArchive()
             archive.track(self._model)
-            call = self._call(lambda packed: self._model(packed, training=False))
+            call = self._call(lambda packed: self._model(packed, **self._inference))
             archive.add_endpoint(SIGNATURE, call, specs)
             archive.write_out(str(folder), verbose=False)
         graph.rename_inputs(folder, aliases)
@@ -113,7 +117,7 @@ class KerasModel:
         trained = [tf.constant(variable) for variable in model.trainable_variables]
         fixed = [tf.constant(variable) for variable in model.non_trainable_variables]
         call = self._call(
-            lambda packed: model.stateless_call(trained, fixed, packed, training=False)[0]
+            lambda packed: model.stateless_call(trained, fixed, packed, **self._inference)[0]
         )
         function = tf.function(call, autograph=False).get_concrete_function(*specs)
         if any(outer.dtype == tf.resource for outer, _ in function.graph.captures):
@@ -151,15 +155,18 @@ def _load(path: Path, imports: Sequence[str]) -> keras.Model:
             if getattr(value, "__module__", None) == module.__name__
         }
     try:
-        model = keras.saving.load_model(path, custom_objects=known)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an optimizer's state, which no answer needs
+            model = keras.saving.load_model(path, custom_objects=known)
     except Exception as error:  # Keras raises many kinds
-        raise InputError(f"{path} cannot be loaded: {_reason(str(error))}") from error
+        raise InputError(f"{path} cannot be loaded: {_reason(error)}") from error
     if not isinstance(model, keras.Model):
         raise InputError(f"{path} holds a {type(model).__name__}; expected a keras.Model")
     return model
 
 
-def _reason(text: str) -> str:
+def _reason(error: Exception) -> str:
+    text = str(error)
     if missing := re.search(r"Could not locate (?:class|function) '([^']+)'", text):
         return f"{missing[1]} is not Keras's own; --import MODULE loads the module that defines it"
     if "`Lambda`" in text:
@@ -169,7 +176,7 @@ def _reason(text: str) -> str:
         )
     if "No model config" in text:
         return "it holds weights alone; save the model whole: model.save('NAME.keras')"
-    return text.partition("\n")[0][:300]
+    return reason(error)
 
 
 def _inputs(model: keras.Model, samples: Samples) -> tuple[Any, dict[str, Input]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from export.errors import InputError
+from export.errors import InputError, reason
 from export.models.samples import Input
 from export.progress import say
 from export.publication.golden import TOLERANCE
@@ -35,8 +35,7 @@ class SavedModel:
         try:
             self._loaded = tf.saved_model.load(str(folder), tags=[tf.saved_model.SERVING])
         except Exception as error:  # of a damaged file, or a graph that cannot be read
-            reason = str(error).partition("\n")[0][:300]
-            raise InputError(f"{folder} cannot be loaded: {reason}") from error
+            raise InputError(f"{folder} cannot be loaded: {reason(error)}") from error
         self._functions: Mapping[str, Any] = self._loaded.signatures
         if not self._functions:
             raise InputError(f"{folder} has no signature: save it with signatures=…")

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from export.errors import InputError, Refused
+from export.errors import InputError, Refused, reason
 from export.publication.serving_path import Array
 
 Metrics = Mapping[str, float]
@@ -64,8 +64,8 @@ def measured(
             scorer.compile(metrics={output: list(asked[output]) for output in asked})
             found = scorer.compute_metrics(None, dict(truth), answers)
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{', '.join(names or [])}: cannot be measured: {reason}") from error
+        called = ", ".join(names or ["metrics"])
+        raise InputError(f"{called} cannot be measured: {reason(error)}") from error
     return {name: float(value) for name, value in found.items() if name != "loss"}
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,3 +34,12 @@ def small_npz(digits: data.Dataset, tmp_path_factory: pytest.TempPathFactory) ->
         y_test=digits.test.labels[:100],
     )
     return path
+
+
+@pytest.fixture(autouse=True)
+def _own_signal_handlers() -> Iterator[None]:
+    """A run takes over Ctrl-C for the rest of its process, which here is pytest's."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

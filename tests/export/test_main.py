@@ -25,15 +25,6 @@ from tests.conftest import Version
 from tests.forks import Fork
 
 
-@pytest.fixture(autouse=True)
-def _own_signal_handlers() -> Iterator[None]:
-    """A run takes over Ctrl-C for the rest of its process, which here is pytest's."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def _arguments(repository: Path, data: Path, *more: str) -> list[str]:
     """A run of a second or two."""
     given = [f"--repository={repository}", f"--data={data}", "--epochs=1", "--min-accuracy=0"]
