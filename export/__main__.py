@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from export import interruption
 from export.errors import InputError, Refused
@@ -24,16 +24,9 @@ from export.progress import say, without_native_notes
 if TYPE_CHECKING:
     from export.publication.pipeline import Candidate, Published
 
-# What stands for a flag that was not given: the digits' own flags, and those of a model brought.
-_DIGITS: dict[str, Any] = {
-    "data": "auto",
-    "recipe": "fast",
-    "epochs": None,
-    "batch_size": None,
-    "seed": None,
-    "min_accuracy": 0.95,
-}
-_MODELS: dict[str, Any] = {"samples": None, "imports": [], "least": {}, "most": {}}
+# Flags that mean something for the digits alone, and for a model brought alone.
+_DIGITS = ("data", "recipe", "epochs", "batch_size", "seed", "min_accuracy")
+_MODELS = ("samples", "import", "min", "max")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,26 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complete(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Fill in the defaults of what is published; the other's flags mean nothing for it."""
-    options.check_only = options.check is not None
-    options.model = options.check or options.model
-    mine, others = (_MODELS, _DIGITS) if options.model else (_DIGITS, _MODELS)
-    for flag in others:
-        if getattr(options, flag) is not None:
-            which = "the digits alone" if options.model else "--model and --check"
-            parser.error(f"argument {_spelt(flag)}: for {which}")
-    for flag, default in mine.items():
-        if getattr(options, flag) is None:
-            setattr(options, flag, default)
-    if options.name is None:
-        options.name = options.model.resolve().stem if options.model else "mnist"
-        if options.model and not options.check_only:
-            parser.error("argument --model: needs --name, the name that the server has for it")
-
-
-def _spelt(flag: str) -> str:
-    kept = {"imports": "import", "least": "min", "most": "max"}
-    return "--" + kept.get(flag, flag).replace("_", "-")
+    """Refuse flags that mean nothing for what is published, and give it a name."""
+    model = options.model or options.check
+    for flag in _DIGITS if model else _MODELS:
+        if getattr(options, flag) != parser.get_default(flag):
+            which = "the digits alone" if model else "--model and --check"
+            parser.error(f"argument --{flag.replace('_', '-')}: for {which}")
+    if options.model and not options.name:
+        parser.error("argument --model: needs --name, the name that the server has for it")
+    options.name = options.name or (model.resolve().stem if model else "mnist")
 
 
 def _run(options: argparse.Namespace) -> Published:
@@ -101,7 +83,7 @@ def _run(options: argparse.Namespace) -> Published:
     repository = Repository(options.repository, options.name)
     if options.version is not None:
         repository.check_is_new(options.version)
-    candidate = (_brought if options.model else _digits)(options)
+    candidate = (_brought if options.model or options.check else _digits)(options)
     if find_spec("tensorflow"):
         say("        starting TensorFlow")
     # A server may be at work on the same GPU, and by default TensorFlow takes all of its memory.
@@ -112,8 +94,13 @@ def _run(options: argparse.Namespace) -> Published:
         from export.publication import pipeline
 
     tf.get_logger().setLevel("ERROR")
-    asked = pipeline.Options(options.version, options.keep, options.check_only)
-    return pipeline.publish(candidate(), repository, asked)
+    return pipeline.publish(
+        candidate(),
+        repository,
+        version=options.version,
+        keep=options.keep,
+        check_only=options.check is not None,
+    )
 
 
 def _digits(options: argparse.Namespace) -> Callable[[], Candidate]:
@@ -126,19 +113,9 @@ def _digits(options: argparse.Namespace) -> Callable[[], Candidate]:
     )
 
     def candidate() -> Candidate:
-        from export.digits.candidate import Digits, Options
+        from export.digits.candidate import Digits
 
-        return Digits(
-            dataset,
-            Options(
-                options.recipe,
-                options.epochs,
-                options.batch_size,
-                options.seed,
-                options.min_accuracy,
-                options.max_regression,
-            ),
-        )
+        return Digits(dataset, options)
 
     return candidate
 
@@ -146,15 +123,14 @@ def _digits(options: argparse.Namespace) -> Callable[[], Candidate]:
 def _brought(options: argparse.Namespace) -> Callable[[], Candidate]:
     from export.models import given, samples
 
-    model = given.look(options.model)
+    path = options.model or options.check
+    is_keras = given.is_keras(path)
     rows = samples.read(options.samples) if options.samples else samples.Samples()
 
     def candidate() -> Candidate:
-        from export.models.candidate import Brought, Options
-        from export.models.scores import Limits
+        from export.models.candidate import Brought
 
-        limits = Limits(dict(options.least), dict(options.most), options.max_regression)
-        return Brought(model, rows, Options(options.imports, limits))
+        return Brought(path, is_keras, rows, options)
 
     return candidate
 
@@ -213,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("the digits").add_argument
     add(
         "--data",
+        default="auto",
         metavar="auto|mnist|digits|PATH",
         help="mnist: Keras's, from its cache or downloaded; digits: the sample of MNIST that ships "
         "here; PATH: an .npz, a .csv, or a folder of IDX or CSV files; auto (default): mnist, "
@@ -221,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--recipe",
         choices=("reference", "fast", "best"),
+        default="fast",
         help="reference: the textbook script; fast (default): better in a fraction of its time; "
         "best: better still, in minutes",
     )
@@ -230,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--min-accuracy",
         type=_share,
+        default=0.95,
         metavar="X",
         help="refuse a lower test accuracy (default: 0.95)",
     )
@@ -247,16 +226,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--import",
-        dest="imports",
         action="append",
+        default=[],
         metavar="MODULE",
         help="import what defines the model's own layers, metrics or losses",
     )
-    for flag, target, words in (("--min", "least", "below"), ("--max", "most", "above")):
+    for flag, words in (("--min", "below"), ("--max", "above")):
         add(
             flag,
-            dest=target,
             action="append",
+            default=[],
             type=_limit,
             metavar="METRIC=VALUE",
             help=f"refuse a metric {words} this",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from export.errors import InputError
+
+Array = NDArray[Any]
 
 MOST_BYTES = 1 << 32  # of one array: 5 million images of MNIST's size, eighty times MNIST
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from argparse import Namespace
 from pathlib import Path
 
 import keras
@@ -25,36 +25,27 @@ from export.publication.serving_path import ServedModel
 _EPOCH_LINES = 20  # of progress at most, however many epochs
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What `python -m export` was asked for; the flags' help says what each means."""
-
-    recipe: str
-    epochs: int | None
-    batch_size: int | None
-    seed: int | None
-    min_accuracy: float
-    max_regression: float
-
-
 class Digits:
-    """A network that is trained when it is saved."""
+    """A network that is trained when it is saved; `options` are the command line's."""
 
-    def __init__(self, dataset: data.Dataset, options: Options) -> None:
+    def __init__(self, dataset: data.Dataset, options: Namespace) -> None:
         self._dataset, self._options = dataset, options
 
-    def save(self, folder: Path) -> Golden:
-        """Train a network, and write it with its signatures; see `Candidate`."""
+    def save(self, folder: Path) -> None:
+        """Train a network, and write it with its signatures."""
         with devices.strategy().scope():
             self._trained = self._train()
         say("sign    five signatures, golden digits, warm-up requests")
-        self._golden = golden.choose(self._trained.network, self._dataset.test)
         signatures.save(self._trained.network, folder)
-        return self._golden
+
+    def golden(self, served: ServedModel) -> Golden:
+        """Some test images of each class."""
+        chosen = golden.choose(self._trained.network, self._dataset.test)
+        golden.check_classes(chosen, served)
+        return chosen
 
     def examine(self, served: ServedModel, repository: Repository) -> Evidence:
-        """Measure it on the test images; see `Candidate`."""
-        golden.check_classes(self._golden, served)
+        """Measure it on the test images."""
         evaluation, test = self._evaluate(served), self._dataset.test
         pictures_read = picture_checks.measure(served, test)
         newest = of_newest(repository, lambda before: self._evaluate(before).accuracy)

@@ -3,134 +3,112 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
 from export.errors import InputError, reason
-from export.models import graph, samples, scores
-from export.models.given import Given
+from export.models import samples, scores
 from export.models.keras_model import KerasModel
 from export.models.samples import Input, Samples
 from export.models.saved_model import SavedModel
 from export.models.scores import Limits
+from export.npz import Array
 from export.progress import say
 from export.publication import figures, manifest
 from export.publication.golden import Answers, Golden
 from export.publication.pipeline import Evidence, of_newest
 from export.publication.repository import Repository
-from export.publication.serving_path import Array, ServedModel
+from export.publication.serving_path import ServedModel
 
 _GOLDEN_ROWS, _GOLDEN_BYTES = 100, 16 << 20  # of a signature's inputs, at most
 _MOST_CLASSES, _MOST_POINTS = 40, 1_000  # that a picture shows
 
 
-class Model(Protocol):
-    """What both kinds of models can."""
-
-    tolerance: float
-    signatures: dict[str, dict[str, Input]]
-    main: str  # the signature that samples are for
-
-    def facts(self) -> dict[str, Any]: ...  # noqa: D102
-    def answer(self, signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]: ...  # noqa: D102
-    def score(  # noqa: D102
-        self, truth: Mapping[str, Array], outputs: Mapping[str, Array]
-    ) -> dict[str, float] | None: ...
-    def save(self, folder: Path) -> None: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What was asked; the flags' help says what each means."""
-
-    imports: Sequence[str]
-    limits: Limits
-
-
 class Brought:
-    """A model of somebody's, with rows to try it on."""
+    """A model of somebody's, with rows to try it on; `options` are the command line's."""
 
-    def __init__(self, given: Given, rows: Samples, options: Options) -> None:
-        self._given, self._samples, self._options = given, rows, options
-        self._untried: list[str] = []
+    def __init__(self, path: Path, is_keras: bool, rows: Samples, options: Namespace) -> None:
+        self._path, self._is_keras, self._samples = path, is_keras, rows
+        self._imports = getattr(options, "import")
+        self._limits = Limits(dict(options.min), dict(options.max), options.max_regression)
+        self._notes = [] if rows.arrays else ["inputs were made to fit names, dtypes and shapes"]
 
-    def save(self, folder: Path) -> Golden:
-        """Write it, and take its answers; see `Candidate`."""
-        path = self._given.path
-        self._model = self._loaded()
-        say(f"sign    {path.name}: {', '.join(self._model.signatures)}")
-        answers = {}
-        for signature, wanted in self._model.signatures.items():
-            try:
-                inputs = self._inputs(signature, wanted)
-                golden = {alias: _first(values, inputs) for alias, values in inputs.items()}
-                answers[signature] = Answers(golden, self._model.answer(signature, golden))
-            except (InputError, tf.errors.OpError, ValueError) as error:
-                if self._is_held_to(signature):
-                    hint = "" if self._samples.arrays else "; give rows that it takes as --samples"
-                    raise InputError(f"signature {signature}: {reason(error)}{hint}") from error
-                self._untried.append(f"{signature} is not tried: {reason(error)}")
-                say(f"sign    {self._untried[-1]}")
+    def save(self, folder: Path) -> None:
+        """Load and write it."""
+        self._model = (
+            KerasModel(self._path, self._imports, self._samples)
+            if self._is_keras
+            else SavedModel(self._path)
+        )
         self._model.save(folder)
-        graph.check(folder)
+
+    def golden(self, served: ServedModel) -> Golden:
+        """Of each signature that the samples fit, or made inputs."""
+        say(f"sign    {self._path.name}: {', '.join(served.signatures)}")
+        names = list(served.signatures)
+        self._main = "serving_default" if "serving_default" in names else names[0]
+        answers = {}
+        for signature in names:
+            try:
+                inputs = self._inputs(served, signature)
+                first = {alias: _first(values, inputs) for alias, values in inputs.items()}
+                answers[signature] = Answers(first, self._model.answer(signature, first))
+            except (InputError, tf.errors.OpError, ValueError) as error:
+                if signature == self._main:
+                    hint = "" if self._samples.arrays else "; --samples gives rows that it takes"
+                    raise InputError(f"signature {signature}: {reason(error)}{hint}") from error
+                self._notes.append(f"{signature} is not tried: {reason(error)}")
+                say(f"sign    {self._notes[-1]}")
         return Golden(answers, self._model.tolerance)
 
     def examine(self, served: ServedModel, repository: Repository) -> Evidence:
-        """Measure it on the samples, if they hold truth; see `Candidate`."""
-        limits, signature = self._options.limits, self._model.main
-        truth = self._samples.truth(served.signatures[signature].outputs)
+        """Measure it on the samples, if they hold truth."""
+        truth = self._samples.truth(served.signatures[self._main].outputs)
         metrics: dict[str, float] = {}
-        newest = None
         pictures: dict[str, Figure] = {}
+        newest = None
         if truth:
-            inputs = self._inputs(signature, self._model.signatures[signature])
-            answers = served.run(signature, inputs)
+            inputs = self._inputs(served, self._main)
+            answers = served.run(self._main, inputs)
             metrics = self._score(truth, answers)
+            say(f"check   {_told(metrics)}")
             newest = of_newest(
-                repository, lambda before: self._score(truth, before.run(signature, inputs))
+                repository, lambda before: self._score(truth, before.run(self._main, inputs))
             )
+            if newest:
+                say(f"check   version {newest[0]}: {_told(newest[1])}")
             for name in truth:
                 pictures |= _pictures(name if len(truth) > 1 else "", truth[name], answers[name])
-        elif asked := [*limits.least, *limits.most]:
+        elif asked := [*self._limits.least, *self._limits.most]:
             raise InputError(f"{asked[0]} cannot be measured without truth: --samples with y")
-        if metrics:
-            say(
-                f"check   {_told(metrics)}"
-                + (f" (version {newest[0]}: {_told(newest[1])})" if newest else "")
-            )
-        scores.check(metrics, newest, limits)
+        scores.check(metrics, newest, self._limits)
         return Evidence(self._card(truth, metrics, newest), pictures)
 
-    def _loaded(self) -> Model:
-        if self._given.is_keras:
-            return KerasModel(self._given.path, self._options.imports, self._samples)
-        graph.check(self._given.path)
-        return SavedModel(self._given.path)
-
-    def _is_held_to(self, signature: str) -> bool:
-        return signature == self._model.main
-
-    def _inputs(self, signature: str, wanted: Mapping[str, Input]) -> dict[str, Array]:
+    def _inputs(self, served: ServedModel, signature: str) -> dict[str, Array]:
         """The samples, or made inputs where there are none for this signature."""
+        wanted = {
+            alias: _input(alias, info, self._model.choices)
+            for alias, info in served.signatures[signature].inputs.items()
+        }
         if not self._samples.arrays:
             return samples.made(wanted)
         try:
             return self._samples.inputs(wanted)
         except InputError:
-            if self._is_held_to(signature):
+            if signature == self._main:
                 raise
             return samples.made(wanted)
 
     def _score(self, truth: Mapping[str, Array], answers: Mapping[str, Array]) -> dict[str, float]:
         """The metrics that it was compiled with, or those that fit, and what is asked for."""
         found = self._model.score(truth, answers) or scores.measured(None, truth, answers)
-        asked = self._options.limits.least.keys() | self._options.limits.most.keys()
+        asked = self._limits.least.keys() | self._limits.most.keys()
         if more := sorted(asked - found.keys()):
             found |= scores.measured(more, truth, answers)
         if missing := asked - found.keys():
@@ -143,20 +121,19 @@ class Brought:
         metrics: Mapping[str, float],
         newest: tuple[int, Mapping[str, float]] | None,
     ) -> dict[str, Any]:
-        limits, rows = self._options.limits, self._samples
-        note = [] if rows.arrays else ["inputs were made to fit names, dtypes and shapes"]
+        limits, rows = self._limits, self._samples
         return {
             "source": {
-                "name": self._given.path.resolve().name,
-                "kind": "keras" if self._given.is_keras else "saved_model",
-                "sha256": manifest.digest(self._given.path),
+                "name": self._path.resolve().name,
+                "kind": "keras" if self._is_keras else "saved_model",
+                "sha256": manifest.digest(self._path),
             },
             "network": self._model.facts(),
             "samples": {
                 "name": rows.name or None,
                 "sha256": rows.sha256 or None,
                 "truth": sorted(truth),
-                "note": "; ".join(note + self._untried),
+                "note": "; ".join(self._notes),
             },
             "tolerance": self._model.tolerance,
             "metrics": dict(metrics),
@@ -164,6 +141,18 @@ class Brought:
             "compared": scores.compared(metrics, limits),
             "compared_with": newest and {"version": newest[0], "metrics": dict(newest[1])},
         }
+
+
+def _input(alias: str, info: Any, choices: Callable[[str], Array | None]) -> Input:
+    """Of the TensorInfo of a signature's input."""
+    sizes = [size.size if size.size >= 0 else None for size in info.tensor_shape.dim]
+    if sizes and sizes[0] is not None:
+        raise InputError(
+            f"input {alias} has a fixed batch dimension of {sizes[0]}, and the server needs a free "
+            "one: keras.Input(shape) without batch_size, a tf.TensorSpec that begins with None"
+        )
+    shape = None if info.tensor_shape.unknown_rank else tuple(sizes)
+    return Input(np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), shape, choices(alias))
 
 
 def _first(values: Array, inputs: Mapping[str, Array]) -> Array:

@@ -17,8 +17,9 @@ from keras import tree
 
 from export.errors import InputError, reason
 from export.models import graph
-from export.models.samples import Input, Samples
-from export.publication.serving_path import Array
+from export.models.samples import Samples
+from export.npz import Array
+from export.publication.golden import TOLERANCE
 
 SIGNATURE = "serving_default"
 # Weights up to here are constants of the graph: one file that cannot be read half. Beyond, they
@@ -37,27 +38,80 @@ class KerasModel:
         samples: tell the dtypes that a subclassed model does not.
 
     Raises:
-        InputError: it cannot be loaded, or not be served.
+        InputError: it cannot be loaded, or does not say its inputs.
     """
-
-    main = SIGNATURE
 
     def __init__(self, path: Path, imports: Sequence[str], samples: Samples) -> None:
         self._model = _load(path, imports)
-        self._structure, self._inputs = _inputs(self._model, samples)
-        for alias, shape in ((alias, input.shape) for alias, input in self._inputs.items()):
-            if shape and shape[0] is not None:
-                raise InputError(
-                    f"input {alias} has a fixed batch dimension of {shape[0]}: the server needs a "
-                    "free one; build the model with keras.Input(shape), without batch_size"
-                )
+        self._structure, self._specs = _inputs(self._model, samples)
         # A class of one's own need not have it.
         knows = "training" in inspect.signature(self._model.call).parameters
         self._inference = {"training": False} if knows else {}
         compute = {layer.compute_dtype for layer in _layers(self._model)}
-        self.tolerance = 1e-2 if compute & _HALF else 1e-5
-        self.signatures = {SIGNATURE: self._inputs}
+        self.tolerance = 1e-2 if compute & _HALF else TOLERANCE
         self._weights = "variables"
+
+    def save(self, folder: Path) -> None:
+        """Write it, without the optimizer's state."""
+        aliases = {re.sub(r"\W|^(?=\d)", "_", alias): alias for alias in self._specs}
+        specs = [
+            tf.TensorSpec(spec.shape, spec.dtype, name=name)
+            for name, spec in zip(aliases, self._specs.values(), strict=True)
+        ]
+        if not self._save_constants(folder, specs):
+            archive = keras.export.ExportArchive()
+            archive.track(self._model)
+            archive.add_endpoint(SIGNATURE, self._call(self._model), specs)
+            archive.write_out(str(folder), verbose=False)
+        graph.rename_inputs(folder, aliases)
+        graph.check(folder)
+
+    def answer(self, _signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Its outputs by name, as it computes them here."""
+        tensors = [tf.constant(inputs[alias], spec.dtype) for alias, spec in self._specs.items()]
+        answers = self._call(self._model)(*tensors)
+        return {name: value.numpy() for name, value in answers.items()}
+
+    def choices(self, alias: str) -> Array | None:
+        """Values that fit: what the layer right behind an input knows, for strings any layer."""
+        layers = list(_layers(self._model))
+        behind = [
+            layer
+            for layer in layers
+            if getattr(getattr(layer, "input", None), "name", None) == alias
+            and not isinstance(layer, keras.layers.InputLayer)
+        ]
+        is_text = self._specs[alias].dtype == tf.string
+        for layer in behind + (layers if is_text else []):
+            if hasattr(layer, "get_vocabulary"):
+                words = np.array(layer.get_vocabulary(include_special_tokens=False))
+                if len(words) and (words.dtype.kind in "US") == is_text:
+                    return np.char.encode(words, "utf-8").astype(object) if is_text else words
+            if size := getattr(layer, "input_dim", getattr(layer, "num_tokens", None)):
+                return np.arange(size)
+        return None
+
+    def score(
+        self, truth: Mapping[str, Array], outputs: Mapping[str, Array]
+    ) -> dict[str, float] | None:
+        """The loss and the metrics that it was compiled with; None if it was not.
+
+        Raises:
+            InputError: the truth of an output is missing.
+        """
+        if not self._model.compiled:
+            return None
+        if missing := [name for name in self._names if name not in truth]:
+            raise InputError(f"samples lack y_{missing[0]}: the model is compiled for all outputs")
+        answers = {name: tf.constant(value) for name, value in outputs.items()}
+        y, y_pred = (
+            tree.pack_sequence_as(self._answers, [values[name] for name in self._names])
+            for values in (truth, answers)
+        )
+        self._model.reset_metrics()
+        loss = self._model.compute_loss(None, y, y_pred, training=False)
+        metrics = self._model.compute_metrics(None, y, y_pred)
+        return {name: float(value) for name, value in (metrics | {"loss": loss}).items()}
 
     def facts(self) -> dict[str, Any]:
         """What its card tells of it."""
@@ -67,48 +121,6 @@ class KerasModel:
             "weights": self._weights,
         }
 
-    def answer(self, _signature: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Its outputs by name, as it computes them here."""
-        tensors = [tf.constant(inputs[alias], self._dtype(alias)) for alias in self._inputs]
-        answers = self._call(lambda packed: self._model(packed, **self._inference))(*tensors)
-        return {name: value.numpy() for name, value in answers.items()}
-
-    def score(
-        self, truth: Mapping[str, Array], outputs: Mapping[str, Array]
-    ) -> dict[str, float] | None:
-        """The loss and the metrics that it was compiled with; None if it was not.
-
-        Raises:
-            InputError: the truth of an output is missing, or not of its shape.
-        """
-        if not self._model.compiled:
-            return None
-        if missing := [name for name in self._names if name not in truth]:
-            raise InputError(f"samples lack y_{missing[0]}: the model is compiled for all outputs")
-        packed = [
-            tree.pack_sequence_as(self._answers, [values[name] for name in self._names])
-            for values in (truth, {name: tf.constant(value) for name, value in outputs.items()})
-        ]
-        self._model.reset_metrics()
-        loss = self._model.compute_loss(None, *packed, training=False)
-        metrics = self._model.compute_metrics(None, *packed)
-        return {name: float(value) for name, value in metrics.items()} | {"loss": float(loss)}
-
-    def save(self, folder: Path) -> None:
-        """Write it, without the optimizer's state."""
-        aliases = {re.sub(r"\W|^(?=\d)", "_", alias): alias for alias in self._inputs}
-        specs = [
-            tf.TensorSpec(input.shape, self._dtype(alias), name=name)
-            for (name, alias), input in zip(aliases.items(), self._inputs.values(), strict=True)
-        ]
-        if not self._save_constants(folder, specs):
-            archive = keras.export.ExportArchive()
-            archive.track(self._model)
-            call = self._call(lambda packed: self._model(packed, **self._inference))
-            archive.add_endpoint(SIGNATURE, call, specs)
-            archive.write_out(str(folder), verbose=False)
-        graph.rename_inputs(folder, aliases)
-
     def _save_constants(self, folder: Path, specs: Sequence[tf.TensorSpec]) -> bool:
         """Whether it could be done: tables and variables of TensorFlow's own stay variables."""
         model = self._model
@@ -117,7 +129,7 @@ class KerasModel:
         trained = [tf.constant(variable) for variable in model.trainable_variables]
         fixed = [tf.constant(variable) for variable in model.non_trainable_variables]
         call = self._call(
-            lambda packed: model.stateless_call(trained, fixed, packed, **self._inference)[0]
+            lambda *inputs, **how: model.stateless_call(trained, fixed, *inputs, **how)[0]
         )
         function = tf.function(call, autograph=False).get_concrete_function(*specs)
         if any(outer.dtype == tf.resource for outer, _ in function.graph.captures):
@@ -126,19 +138,16 @@ class KerasModel:
         self._weights = "constants"
         return True
 
-    def _call(self, model: Callable[[Any], Any]) -> Callable[..., dict[str, tf.Tensor]]:
+    def _call(self, model: Callable[..., Any]) -> Callable[..., dict[str, tf.Tensor]]:
         """The model as a function of its inputs one by one; it notes the outputs' structure."""
 
         def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-            answers = model(tree.pack_sequence_as(self._structure, list(tensors)))
-            self._answers, self._names = answers, _output_names(self._model, answers)
-            return dict(zip(self._names, tree.flatten(answers), strict=True))
+            packed = tree.pack_sequence_as(self._structure, list(tensors))
+            self._answers = model(packed, **self._inference)
+            self._names = _output_names(self._model, self._answers)
+            return dict(zip(self._names, tree.flatten(self._answers), strict=True))
 
         return call
-
-    def _dtype(self, alias: str) -> tf.DType:
-        dtype = self._inputs[alias].dtype
-        return tf.string if dtype.hasobject else tf.as_dtype(dtype)
 
 
 def _load(path: Path, imports: Sequence[str]) -> keras.Model:
@@ -179,55 +188,37 @@ def _reason(error: Exception) -> str:
     return reason(error)
 
 
-def _inputs(model: keras.Model, samples: Samples) -> tuple[Any, dict[str, Input]]:
+def _inputs(model: keras.Model, samples: Samples) -> tuple[Any, dict[str, tf.TensorSpec]]:
     """The structure that the model is called with, and its leaves by name."""
     if isinstance(model, keras.Sequential):
         structure = model.inputs[0] if model.built else None
     else:
         structure = getattr(model, "input", None)
-    if structure is None:
-        return _subclassed_inputs(model, samples)
-    leaves = {}
-    for path, tensor in tree.flatten_with_path(structure):
-        alias = path[-1] if path and isinstance(path[-1], str) else tensor.name
-        dtype = tf.as_dtype(tensor.dtype).as_numpy_dtype
-        leaves[alias] = Input(np.dtype(dtype), tuple(tensor.shape), _choices(model, tensor))
-    return structure, leaves
-
-
-def _subclassed_inputs(model: keras.Model, samples: Samples) -> tuple[Any, dict[str, Input]]:
-    """Of what it was called with when it was saved, a class of one's own tells the shapes alone."""
+    if structure is not None:
+        return structure, {
+            path[-1] if path and isinstance(path[-1], str) else tensor.name: tf.TensorSpec(
+                tensor.shape, tensor.dtype
+            )
+            for path, tensor in tree.flatten_with_path(structure)
+        }
+    # Of what a class of one's own was called with when it was saved, it tells the shapes alone.
     shapes = (model.get_build_config() or {}).get("input_shape")
-    if shapes is None:
-        raise InputError(f"model {model.name} does not say its inputs; call it once, then save it")
-    if not isinstance(shapes, Mapping):
+    if shapes is None or (isinstance(shapes, list) and isinstance(shapes[0], list)):
+        raise InputError(
+            f"model {model.name} does not say its inputs; call it once, with a tensor or a dict of "
+            "tensors, then save it"
+        )
+    structure = 0 if isinstance(shapes, list) else dict.fromkeys(shapes, 0)
+    if isinstance(shapes, list):
         shapes = {next(iter(inspect.signature(model.call).parameters)): shapes}
-        structure: Any = 0
-    else:
-        structure = dict.fromkeys(shapes, 0)
-    leaves = {}
+    specs = {}
     for alias in sorted(shapes):  # the order in which `tree` has them
         given = samples.arrays.get(alias, samples.arrays.get("x"))
-        dtype = np.dtype(model.input_dtype)
+        dtype = tf.as_dtype(model.input_dtype)
         if given is not None and given.dtype.kind in "iUS":
-            dtype = np.dtype(object) if given.dtype.kind in "US" else given.dtype
-        leaves[alias] = Input(dtype, (None, *shapes[alias][1:]))
-    return structure, leaves
-
-
-def _choices(model: keras.Model, tensor: Any) -> Array | None:
-    """Values that a layer right behind an input knows, or else any layer for strings."""
-    is_text = tensor.dtype == "string"
-    layers = list(_layers(model))
-    behind = [layer for layer in layers if getattr(layer, "input", None) is tensor]
-    for layer in behind + (layers if is_text else []):
-        if hasattr(layer, "get_vocabulary"):
-            words = np.array(layer.get_vocabulary(include_special_tokens=False))
-            if len(words) and (words.dtype.kind in "US") == is_text:
-                return np.char.encode(words, "utf-8").astype(object) if is_text else words
-        if size := getattr(layer, "input_dim", getattr(layer, "num_tokens", None)):
-            return np.arange(size)
-    return None
+            dtype = tf.string if given.dtype.kind in "US" else tf.as_dtype(given.dtype)
+        specs[alias] = tf.TensorSpec([None, *shapes[alias][1:]], dtype)
+    return structure, specs
 
 
 def _layers(layer: Any) -> Iterator[Any]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from export import npz
 from export.errors import InputError
+from export.npz import Array
 from export.publication import manifest
-from export.publication.serving_path import Array
 
 _MADE_ROWS = 64  # the largest batch that the server forms
 _FREE = 32  # what a free dimension is made: enough for five halvings of a picture
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """What a model takes.
 
     Attributes:
@@ -92,10 +92,8 @@ def read(path: Path) -> Samples:
         digest = manifest.digest(path)
     except OSError as error:
         raise InputError(f"--samples {path}: {error.strerror}") from error
-    rows = {name: len(array) if array.ndim else 1 for name, array in arrays.items()}
-    if len({count for name, count in rows.items() if arrays[name].ndim}) > 1 or not all(
-        rows.values()
-    ):
+    rows = {name: len(array) for name, array in arrays.items() if array.ndim}
+    if len(set(rows.values())) > 1 or 0 in rows.values():
         held = ", ".join(f"{name} {count}" for name, count in rows.items())
         raise InputError(f"{path} holds rows: {held}; expected as many of each, at least one")
     return Samples(path.name, digest, arrays)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from export.errors import InputError, Refused, reason
-from export.publication.serving_path import Array
+from export.npz import Array
 
 Metrics = Mapping[str, float]
 

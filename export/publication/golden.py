@@ -24,8 +24,9 @@ import numpy as np
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from export.errors import Refused
+from export.npz import Array
 from export.publication import warmup
-from export.publication.serving_path import Array, ServedModel
+from export.publication.serving_path import ServedModel
 
 PATH = Path("assets.extra", "golden.npz")
 TOLERANCE = 1e-5  # a few units in the last place of float32 sums

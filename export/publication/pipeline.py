@@ -31,36 +31,20 @@ class Evidence(NamedTuple):
 
 
 class Candidate(Protocol):
-    """What can be published. Its methods are called once each, in this order."""
+    """What can be published. Its methods are called once each, in this order.
 
-    def save(self, folder: Path) -> Golden:
-        """Write the SavedModel into a folder, and tell what it must answer.
-
-        Raises:
-            InputError: it is no model that can be served.
-        """
-
-    def examine(self, served: ServedModel, repository: Repository) -> Evidence:
-        """Measure it as the server loads it, against what was published before.
-
-        Raises:
-            Refused: it is not good enough.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What is asked of a publication.
-
-    Attributes:
-        version: the number; None: one above the highest.
-        keep: how many of the newest versions stay; None: all.
-        check_only: stop before the version appears.
+    They raise InputError for what is no model that can be served, and Refused for what is not good
+    enough.
     """
 
-    version: int | None = None
-    keep: int | None = None
-    check_only: bool = False
+    def save(self, folder: Path) -> None:
+        """Write the SavedModel into a folder."""
+
+    def golden(self, served: ServedModel) -> Golden:
+        """What it must answer, by the model in memory."""
+
+    def examine(self, served: ServedModel, repository: Repository) -> Evidence:
+        """Measure it as the server loads it, against what was published before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +57,22 @@ class Published:
     removed: list[int]
 
 
-def publish(candidate: Candidate, repository: Repository, options: Options) -> Published:
+def publish(
+    candidate: Candidate,
+    repository: Repository,
+    *,
+    version: int | None = None,
+    keep: int | None = None,
+    check_only: bool = False,
+) -> Published:
     """Take a candidate through all that comes before a server sees it, and publish it.
+
+    Args:
+        candidate: what to publish.
+        repository: where.
+        version: its number; None: one above the highest.
+        keep: how many of the newest versions stay; None: all.
+        check_only: stop before the version appears.
 
     Raises:
         InputError: it is not one that can be published.
@@ -84,10 +82,11 @@ def publish(candidate: Candidate, repository: Repository, options: Options) -> P
     name = repository.folder.name
     with repository.staging() as folder:
         with _writing():
-            golden = candidate.save(folder)
-            golden.write(folder)
+            candidate.save(folder)
         try:
             with ServedModel(folder) as served:
+                golden = candidate.golden(served)
+                golden.write(folder)
                 with _writing():
                     warmup.write(folder, golden.requests(name, served))
                 parity = golden.parity(served)
@@ -104,11 +103,11 @@ def publish(candidate: Candidate, repository: Repository, options: Options) -> P
             # The same figure gives the same bytes.
             with mpl.rc_context({"svg.hashsalt": name}):
                 figure.savefig(folder / card.PATH.with_name(file), dpi=100)
-        if options.check_only:
+        if check_only:
             return Published(None, None, model_card, [])
         interruption.last_chance()  # the rest is done in a blink and not taken back
-        version = repository.publish(folder, options.version)
-    removed = _remove_old(repository, options.keep, version)
+        version = repository.publish(folder, version)
+    removed = _remove_old(repository, keep, version)
     return Published(repository.folder / str(version), version, model_card, removed)
 
 

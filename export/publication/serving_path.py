@@ -13,9 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from export.npz import Array
 
 _ROWS = 1_000  # per call, as many as the server takes in one batch by default
 

@@ -206,7 +206,9 @@ def test_tensorflows_import_writes_nothing_between_the_lines(level: str) -> None
     assert refusal.startswith("python -m export: /proc/none: ")
 
 
-@pytest.mark.parametrize("flag", ["--data=/none", "--data=tests", "--name=a/b"])
+@pytest.mark.parametrize(
+    "flag", ["--data=/none", "--data=tests", "--name=a/b", "--check=/none.keras", "--check=tests"]
+)
 def test_what_is_wrong_is_refused_before_tensorflow_is_started(flag: str) -> None:
     command = [sys.executable, "-m", "export", flag]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
