@@ -146,7 +146,7 @@ def _missing(error: ModuleNotFoundError) -> str:
 
 
 def _report(published: Published) -> str:
-    where = {"path": str(published.path), "version": published.version}
+    where = {"path": published.path and str(published.path), "version": published.version}
     return json.dumps(where | {"removed": published.removed} | published.card)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _LONGEST = 300
+_ABOUT_WHERE = ("Graph execution error:", "Detected at node", "File ", "<stack traces")
 
 
 class InputError(Exception):
@@ -16,6 +17,5 @@ class Refused(Exception):
 def reason(error: BaseException) -> str:
     """What a library's error says, in one line: TensorFlow's and Keras's go on for pages."""
     lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines()]
-    told = [line for line in lines if line and line != "Graph execution error:"]
-    told = [line for line in told if not line.startswith(("Detected at node", "File "))]
+    told = [line for line in lines if line and not line.startswith(_ABOUT_WHERE)]
     return (told or [type(error).__name__])[0][:_LONGEST]

@@ -46,20 +46,25 @@ class Brought:
             if self._is_keras
             else SavedModel(self._path)
         )
-        self._model.save(folder)
+        try:
+            self._model.save(folder)
+        except (InputError, OSError, tf.errors.OpError):
+            raise
+        except Exception as error:  # of whatever kind: its layers are somebody's program
+            raise InputError(f"{self._path} cannot be saved: {reason(error)}") from error
 
     def golden(self, served: ServedModel) -> Golden:
         """Of each signature that the samples fit, or made inputs."""
-        say(f"sign    {self._path.name}: {', '.join(served.signatures)}")
-        names = list(served.signatures)
+        names = sorted(served.signatures)
         self._main = "serving_default" if "serving_default" in names else names[0]
+        say(f"sign    {self._path.name}: {', '.join(names)}")
         answers = {}
         for signature in names:
             try:
                 inputs = self._inputs(served, signature)
                 first = {alias: _first(values, inputs) for alias, values in inputs.items()}
                 answers[signature] = Answers(first, self._model.answer(signature, first))
-            except (InputError, tf.errors.OpError, ValueError) as error:
+            except (InputError, tf.errors.OpError, TypeError, ValueError) as error:
                 if signature == self._main:
                     hint = "" if self._samples.arrays else "; --samples gives rows that it takes"
                     raise InputError(f"signature {signature}: {reason(error)}{hint}") from error
@@ -69,17 +74,18 @@ class Brought:
 
     def examine(self, served: ServedModel, repository: Repository) -> Evidence:
         """Measure it on the samples, if they hold truth."""
-        truth = self._samples.truth(served.signatures[self._main].outputs)
+        inputs = {alias for signature in served.signatures.values() for alias in signature.inputs}
+        truth = self._samples.truth(served.signatures[self._main].outputs, inputs)
         metrics: dict[str, float] = {}
         pictures: dict[str, Figure] = {}
         newest = None
         if truth:
-            inputs = self._inputs(served, self._main)
-            answers = served.run(self._main, inputs)
+            rows = self._inputs(served, self._main)
+            answers = served.run(self._main, rows)
             metrics = self._score(truth, answers)
             say(f"check   {_told(metrics)}")
             newest = of_newest(
-                repository, lambda before: self._score(truth, before.run(self._main, inputs))
+                repository, lambda before: self._score(truth, before.run(self._main, rows))
             )
             if newest:
                 say(f"check   version {newest[0]}: {_told(newest[1])}")

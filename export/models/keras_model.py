@@ -97,7 +97,7 @@ class KerasModel:
         """The loss and the metrics that it was compiled with; None if it was not.
 
         Raises:
-            InputError: the truth of an output is missing.
+            InputError: the truth of an output is missing, or does not fit it.
         """
         if not self._model.compiled:
             return None
@@ -108,9 +108,12 @@ class KerasModel:
             tree.pack_sequence_as(self._answers, [values[name] for name in self._names])
             for values in (truth, answers)
         )
-        self._model.reset_metrics()
-        loss = self._model.compute_loss(None, y, y_pred, training=False)
-        metrics = self._model.compute_metrics(None, y, y_pred)
+        try:
+            self._model.reset_metrics()
+            loss = self._model.compute_loss(None, y, y_pred, training=False)
+            metrics = self._model.compute_metrics(None, y, y_pred)
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise InputError(f"the samples' truth does not fit: {reason(error)}") from error
         return {name: float(value) for name, value in (metrics | {"loss": loss}).items()}
 
     def facts(self) -> dict[str, Any]:
@@ -131,7 +134,10 @@ class KerasModel:
         call = self._call(
             lambda *inputs, **how: model.stateless_call(trained, fixed, *inputs, **how)[0]
         )
-        function = tf.function(call, autograph=False).get_concrete_function(*specs)
+        try:
+            function = tf.function(call, autograph=False).get_concrete_function(*specs)
+        except Exception:  # a layer that does not let its weights be replaced
+            return False
         if any(outer.dtype == tf.resource for outer, _ in function.graph.captures):
             return False
         tf.saved_model.save(tf.Module(), str(folder), {SIGNATURE: function})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -40,13 +41,19 @@ class Samples:
     sha256: str = ""
     arrays: Mapping[str, Array] = field(default_factory=dict)
 
-    def truth(self, outputs: Iterable[str]) -> dict[str, Array]:
+    def truth(self, outputs: Iterable[str], inputs: AbstractSet[str]) -> dict[str, Array]:
         """What the outputs should be, by output: `y`, or `y_OUTPUT` where there are several.
 
         Raises:
-            InputError: it does not say of which output it is the truth.
+            InputError: it does not say of which output it is the truth, or an array is of nothing.
         """
         outputs = list(outputs)
+        known = {"x", "y", *inputs, *(f"y_{name}" for name in outputs)}
+        if strange := self.arrays.keys() - known:
+            raise InputError(
+                f"{self.name} holds {min(strange)}, which is no input and no truth; expected "
+                f"{', '.join(sorted(known))}"
+            )
         truth = {name: self.arrays[f"y_{name}"] for name in outputs if f"y_{name}" in self.arrays}
         if "y" in self.arrays:
             if truth or len(outputs) > 1:

@@ -130,7 +130,7 @@ def of_newest(
     try:
         with ServedModel(versions[newest]) as served:
             return newest, measure(served)
-    except (tf.errors.OpError, RuntimeError, OSError, KeyError, ValueError, TypeError) as error:
+    except (tf.errors.OpError, RuntimeError, OSError, LookupError, ValueError, InputError) as error:
         say(f"check   version {newest} cannot be compared with: {type(error).__name__}")
         return None
 

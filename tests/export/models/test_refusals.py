@@ -150,7 +150,7 @@ def test_samples_and_limits_that_do_not_fit(tmp_path: Path, export: Export) -> N
     "flags",
     [
         ["--model=a.keras"],
-        ["--model=a.keras", "--name=a", "--recipe=fast"],
+        ["--model=a.keras", "--name=a", "--recipe=best"],
         ["--check=a.keras", "--min-accuracy=0.5"],
         ["--check=a.keras", "--model=a.keras"],
         ["--samples=a.npz"],

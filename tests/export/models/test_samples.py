@@ -51,13 +51,15 @@ def test_what_does_not_fit_is_one_sentence(
 
 
 def test_truth_by_output() -> None:
-    assert list(_samples(y=[1]).truth(["price"])) == ["price"]
-    assert list(_samples(y_b=[1]).truth(["a", "b"])) == ["b"]
-    assert _samples(a=[1]).truth(["a", "b"]) == {}
+    assert list(_samples(y=[1]).truth(["price"], {"a"})) == ["price"]
+    assert list(_samples(y_b=[1]).truth(["a", "b"], {"a"})) == ["b"]
+    assert _samples(a=[1]).truth(["a", "b"], {"a"}) == {}
     with pytest.raises(InputError, match="y; expected y_a, y_b"):
-        _samples(y=[1]).truth(["a", "b"])
+        _samples(y=[1]).truth(["a", "b"], {"a"})
+    with pytest.raises(InputError, match=r"holds y_c, which is no input and no truth; expected a"):
+        _samples(y_c=[1]).truth(["a", "b"], {"a"})
     with pytest.raises(InputError, match="the truth of a is <U1; expected numbers"):
-        _samples(y=["c"]).truth(["a"])
+        _samples(y=["c"]).truth(["a"], {"a"})
 
 
 def test_made_rows_fit_and_are_the_same_every_time() -> None:
