@@ -44,7 +44,7 @@ def check(network: keras.Model) -> None:
     sums = answers.sum(axis=1)
     if answers.min() < 0 or np.abs(sums - 1).max() > 1e-3:
         raise InputError(
-            f"the network ends in logits: its {len(CLASSES)} outputs lie in {answers.min():.2g}.."
+            f"the network ends in logits: its outputs lie in {answers.min():.2g}.."
             f"{answers.max():.2g} and sum to {sums[0]:.2g}; expected probabilities: end it with "
             f'keras.layers.Dense({len(CLASSES)}, activation="softmax")'
         )

@@ -19,7 +19,7 @@ def test_the_network_answers_with_probabilities() -> None:
 @pytest.mark.parametrize(
     ("last", "words"),
     [
-        (keras.layers.Dense(10), "ends in logits: its ten outputs lie in "),
+        (keras.layers.Dense(10), "ends in logits: its outputs lie in "),
         (keras.layers.Dense(10, activation="sigmoid"), "expected probabilities: end it with keras"),
         (keras.layers.Dense(9, activation="softmax"), r"with \(4, 9\); expected \(4, 10\)"),
     ],
