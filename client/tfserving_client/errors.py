@@ -101,7 +101,7 @@ class CallError(ServingError):
         """The cause, what to do, and what was asked of whom."""
         tries = f" after {self.attempts} attempts" if self.attempts > 1 else ""
         advice = f"; {self.advice}" if self.advice else ""
-        return f"{self.cause}{advice} ({self.context}{tries})"
+        return f"{self.cause.removesuffix('.')}{advice} ({self.context}{tries})"
 
 
 class Unreachable(CallError, ConnectionError):

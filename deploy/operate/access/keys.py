@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 from deploy.operate.access import secret_files
 from deploy.operate.access.secret_files import gateway, locked
 from deploy.operate.errors import InputError, Refused
+from tfserving_client import AccessDenied, CallError, InvalidInput, Policy, ServingClient, Tls
 
 OVERLAP = 7  # days that a key goes on after its successor was made
 _TIME = "%Y-%m-%dT%H:%M:%SZ"  # in this form the gateway's start.sh compares it
@@ -18,6 +21,7 @@ _LINE = re.compile(
     r"(?:, ends (?P<ends>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?"
 )
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
+_PATIENCE = 5.0  # seconds for the gateway to take up a key
 _WITHOUT_KEY = "local"  # as the gateway calls callers on this machine
 
 
@@ -55,7 +59,7 @@ def read() -> list[Key]:
 
 
 def create(name: str, days: int | None = None) -> Key:
-    """Make a key; the gateway knows it within a second or two.
+    """Make a key; the gateway knows it within a second or two (`wait_until_known`).
 
     Args:
         name: who holds it.
@@ -79,6 +83,26 @@ def create(name: str, days: int | None = None) -> Key:
         made = _new(name, days)
         _write([*(key for key in keys if key.name != name), made])
     return made
+
+
+def wait_until_known(key: str, port: int) -> None:
+    """Return when the gateway at a port of this machine takes a key, or cannot be asked."""
+    patient = Policy(timeout=_PATIENCE, attempts=1)
+    tls = Tls(ca=gateway() / "ca.pem")
+    end = time.monotonic() + _PATIENCE
+    url = f"https://localhost:{port}"
+    # None runs, it shows a certificate from elsewhere, or it took the key and has no such model.
+    with (
+        contextlib.suppress(CallError, InvalidInput, OSError),
+        ServingClient(url, model="any", api_key=key, tls=tls, policy=patient) as client,
+    ):
+        while time.monotonic() < end:
+            try:
+                client.status()
+            except AccessDenied:
+                time.sleep(0.1)
+            else:
+                return
 
 
 def rotate(name: str, days: int | None = None, overlap: int = OVERLAP) -> Key:

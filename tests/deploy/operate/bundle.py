@@ -93,6 +93,20 @@ class Bundle:
             check=False,
         )
 
+    def typed(self, commands: str) -> subprocess.CompletedProcess[str]:
+        """Lines of a README, in the root; models and secrets where they are by default."""
+        url = f"grpc://localhost:{self.grpc}"
+        by_default = {"MODELS": "", "DEPLOY_SECRETS": "", "DIGITS_URL": url}
+        return subprocess.run(
+            ["bash", "-e"],
+            input=commands,
+            cwd=self.root,
+            env={**self._environment, **by_default},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     def left(self) -> str:
         """The project's containers, networks and named volumes."""
         ours = f"--filter=label=com.docker.compose.project={self.project}"
