@@ -39,7 +39,7 @@ if what == "publish":
             shutil.copytree(source, staged, dirs_exist_ok=True)
             repository.publish(staged, None)
 else:
-    from export import pipeline
+    from export.publication import pipeline
     from export.__main__ import main
 
     def run():
