@@ -68,7 +68,7 @@ def _read(archive: zipfile.ZipFile, key: str, where: str) -> NDArray[np.generic]
     """One array; what its header declares is compared with its size before memory is taken."""
     info = archive.getinfo(f"{key}.npy")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # The others inflate by more than a thousand, and zipfile sets them no bound.
+        # Only these two are read in parts of bounded size.
         raise InputError(
             f"{where}: {key} is compressed by method {info.compress_type}; "
             "expected numpy's, stored or deflated"
