@@ -78,11 +78,11 @@ def _paper(coarse: tf.Tensor, has_more: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
 
 
 def _closed(level: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    brightest, darkest = greatest_around(level, _REACH), least_around(level, _REACH)
+    brightest, darkness = tf.unstack(greatest_around(tf.stack([level, -level]), _REACH))
     # Wherever there is contrast, most is paper.
-    is_dark = tf.reduce_sum(2.0 * level - brightest - darkest) < 0.0
+    is_dark = tf.reduce_sum(2.0 * level - brightest + darkness) < 0.0
     sign = tf.where(is_dark, -1.0, 1.0)
-    closed = sign * least_around(tf.where(is_dark, -darkest, brightest), _REACH)
+    closed = sign * least_around(tf.where(is_dark, darkness, brightest), _REACH)
     # Noise lifts it everywhere alike.
     return closed - _median(closed[::2, ::2] - level[::2, ::2]), is_dark
 
@@ -98,14 +98,15 @@ def _slope(coarse: tf.Tensor) -> tf.Tensor:
     x, y = np.meshgrid(axis, axis)
     cells = np.flatnonzero(np.maximum(abs(x), abs(y)) > 1.0 - 2.0 * _BORDER)[::_BORDER_STEP]
     x, y = x.ravel()[cells], y.ravel()[cells]
-    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1)
+    terms = tf.constant(np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1))
+    least = tf.constant(1e-6 * np.eye(6, dtype=np.float32))
     brightness = tf.gather(tf.reshape(coarse, [-1, 1]), cells)
     distances = tf.ones_like(brightness)
     for _ in range(_FITS):
-        weighted = terms / tf.maximum(distances, 0.003)
-        weighted /= tf.reduce_sum(weighted[:, :1])
+        weights = 1.0 / tf.maximum(distances, 0.003)
+        weighted = terms * (weights / tf.reduce_sum(weights))
         surface = tf.linalg.solve(
-            tf.matmul(weighted, terms, transpose_a=True) + 1e-6 * np.eye(6, dtype=np.float32),
+            tf.matmul(weighted, terms, transpose_a=True) + least,
             tf.matmul(weighted, brightness, transpose_a=True),
         )
         distances = tf.abs(terms @ surface - brightness)
@@ -124,4 +125,4 @@ def _noise(grey: tf.Tensor, to_ink: tf.Tensor) -> tf.Tensor:
 
 def _median(values: tf.Tensor) -> tf.Tensor:
     values = tf.reshape(values, [-1])
-    return tf.sort(values)[tf.size(values) // 2]
+    return tf.math.top_k(values, tf.size(values) - tf.size(values) // 2).values[-1]

@@ -64,12 +64,9 @@ def place(ink: tf.Tensor) -> tf.Tensor:
 def _cropped(ink: tf.Tensor) -> tf.Tensor:
     """The rows and columns between the outermost that hold ink; [0, 0] if none does."""
     seen = tf.cond(tf.reduce_max(tf.shape(ink)) > FEW, lambda: ink, lambda: _without_specks(ink))
-    rows, columns = (tf.where(tf.reduce_max(seen, axis) > _EDGE)[:, 0] for axis in (1, 0))
-    none = tf.zeros([1], tf.int64)
-    (top, bottom), (left, right) = (
-        (tf.concat([at, none], 0)[0], tf.concat([none, at + 1], 0)[-1]) for at in (rows, columns)
-    )
-    return ink[top:bottom, left:right]
+    rows, columns = (tf.where(tf.reduce_max(seen, axis) > _EDGE) for axis in (1, 0))
+    top, left = tf.reduce_min(rows), tf.reduce_min(columns)
+    return ink[top : tf.reduce_max(rows) + 1, left : tf.reduce_max(columns) + 1]
 
 
 def _without_specks(ink: tf.Tensor) -> tf.Tensor:

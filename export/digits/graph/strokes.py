@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from export.digits.graph.raster import components, greatest, greatest_around, path_sums
+from export.digits.graph.raster import components, greatest, greatest_around, path_sums, transposed
 
 SIDE = 96  # cells, of the picture looked at
 
@@ -28,6 +28,7 @@ _OTHER = 0.2  # of the digit's ink: as much, apart from it, is another
 _BESIDE = 0.4  # of the digit's ink: as much, close beside it, is another
 _BESIDE_GAP, _BEYOND_GAP = 0.12, 0.35  # of the digit's longer side
 _RIM, _CORNER = 0.7, 0.76  # of the way from the middle of a box to its sides
+_CORNERS = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)
 _ON_RIM = 0.93  # of a box's cells
 _THIN_BOX = 0.085  # of a box's longer side: its line, twice
 _SPANS = 0.9 * SIDE  # what touches an edge is cut off there, unless it is as long
@@ -45,7 +46,7 @@ def of_digit(ink: tf.Tensor, noise: tf.Tensor, aspect: tf.Tensor) -> tuple[tf.Te
     strongest = tf.reduce_max(ink)
     dark, faint = (ink > tf.maximum(share * strongest, noise) for share in (_DARK, _FAINT))
     bands = _bands(dark)
-    lines = _lines(faint, bands, 0) | _lines(faint, bands, 1)
+    lines = _lines(faint, bands)
     dark &= ~(bands | lines)
     place, is_one = tf.cond(
         tf.reduce_any(dark),
@@ -57,34 +58,35 @@ def of_digit(ink: tf.Tensor, noise: tf.Tensor, aspect: tf.Tensor) -> tuple[tf.Te
 
 def _bands(dark: tf.Tensor) -> tf.Tensor:
     """What runs along an edge: a scanner's border, a frame."""
-    at = tf.range(SIDE, dtype=tf.float32)
-    bands = tf.zeros_like(dark)
-    for axis, from_edge in ((0, at[:, tf.newaxis]), (1, at[tf.newaxis])):
-        for distance in (from_edge, SIDE - 1 - from_edge):
-            depth = tf.reduce_min(tf.where(dark, float(SIDE), distance), axis, keepdims=True)
-            share = tf.reduce_mean(tf.cast(depth > 0.0, tf.float32))
-            usual = tf.reduce_mean(depth) / tf.maximum(share, 0.5)
-            limit = tf.where(share > 0.5, tf.minimum(depth, 2.0 * usual + 2.0), 0.0)
-            bands |= distance < limit
-    return bands
+    across = transposed(dark)
+    sides = tf.stack([dark, dark[::-1], across, across[::-1]])  # each with its edge at the top
+    row = np.arange(SIDE, dtype=np.float32)[:, np.newaxis]
+    depth = tf.reduce_min(tf.where(sides, float(SIDE), row), -2, keepdims=True)
+    share = tf.reduce_mean(tf.cast(depth > 0.0, tf.float32), -1, keepdims=True)
+    usual = tf.reduce_mean(depth, -1, keepdims=True) / tf.maximum(share, 0.5)
+    limit = tf.where(share > 0.5, tf.minimum(depth, 2.0 * usual + 2.0), 0.0)
+    top, bottom, left, right = tf.unstack(row < limit)
+    return top | bottom[::-1] | transposed(left | right[::-1])
 
 
-def _lines(dark: tf.Tensor, bands: tf.Tensor, axis: int) -> tf.Tensor:
-    """Long thin lines along an axis, above all those from edge to edge."""
-    across = 1 - axis
-    shown = tf.cast(dark & ~bands, tf.float32)
-    thick = greatest(-greatest(-shown, _THIN // 2, across), _THIN // 2, across)
-    thin = shown - thick
+def _lines(dark: tf.Tensor, bands: tf.Tensor) -> tf.Tensor:
+    """Long thin lines along either axis, above all those from edge to edge."""
+    bands = tf.cast(bands, tf.float32)
+    shown = tf.cast(dark, tf.float32) * (1.0 - bands)
+    # The lines sought run from left to right in both.
+    bands, shown = (tf.stack([each, transposed(each)]) for each in (bands, shown))
+    thin = shown - greatest(-greatest(-shown, _THIN // 2), _THIN // 2)
     # Where lines cross, neither is thin.
-    drawn = -greatest(-greatest(thin, _GAP, axis), _GAP, axis) * shown
-    drawn = tf.maximum(drawn, tf.cast(bands, tf.float32))
-    blocks = [SIDE // _BLOCK, _BLOCK]
-    shape = [*blocks, SIDE] if axis == 0 else [SIDE, *blocks]
-    drawn = tf.reduce_sum(tf.reshape(drawn, shape), axis + 1)
-    ends = tf.one_hot([0, SIDE // _BLOCK - 1], SIDE // _BLOCK, _END * SIDE / _BLOCK)
-    ends = tf.expand_dims(tf.reduce_sum(ends, 0), across)
-    sums = path_sums(drawn * (1.0 + ends), axis)
-    return (thin > 0.0) & (tf.repeat(sums, _BLOCK, axis) >= _LONG * SIDE)
+    drawn = -transposed(greatest(-greatest(transposed(thin), _GAP), _GAP)) * shown
+    blocks = SIDE // _BLOCK
+    blocky = [2, SIDE, blocks, _BLOCK]
+    ends = np.ones(blocks, np.float32)
+    ends[[0, -1]] += _END * SIDE / _BLOCK
+    sums = path_sums(tf.reduce_sum(tf.reshape(tf.maximum(drawn, bands), blocky), -1) * ends)
+    is_long = sums[..., tf.newaxis] >= _LONG * SIDE
+    lines = is_long & (tf.reshape(thin, blocky) > 0.0)
+    along, across = tf.unstack(tf.reshape(lines, [2, SIDE, SIDE]))
+    return along | transposed(across)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,35 +132,29 @@ def _measured(
 ) -> _Parts:
     """From each dark cell's place [n, 2], the number of its part, its ink, is it at the edge."""
     count = tf.reduce_max(part) + 1
-    row, column = tf.unstack(tf.cast(cells, tf.float32), axis=1)
-
-    def total(values: tf.Tensor) -> tf.Tensor:
-        return tf.math.unsorted_segment_sum(tf.cast(values, tf.float32), part, count)
-
-    bottom, right = (tf.math.unsorted_segment_max(v, part, count) + 1.0 for v in (row, column))
-    top, left = (tf.math.unsorted_segment_min(v, part, count) for v in (row, column))
-    height, width = bottom - top, right - left
+    cells = tf.cast(cells, tf.float32)
+    first = -tf.math.unsorted_segment_max(-cells, part, count)
+    size = tf.math.unsorted_segment_max(cells, part, count) + 1.0 - first
     # From the middle of its part's bounding box: -1..1.
-    y = (2.0 * row + 1.0 - tf.gather(top + bottom, part)) / tf.gather(height, part)
-    x = (2.0 * column + 1.0 - tf.gather(left + right, part)) / tf.gather(width, part)
-    mass, outward = total(ink), tf.maximum(tf.abs(x), tf.abs(y))
-    rim = total(outward > _RIM) / total(tf.ones_like(x))
+    place = (2.0 * (cells - tf.gather(first, part)) + 1.0) / tf.gather(size, part) - 1.0
+    outward = tf.reduce_max(tf.abs(place), 1)
+    in_corners = [tf.reduce_all(place * corner > _CORNER, 1) for corner in _CORNERS]
+    each = [ink, tf.ones_like(ink), outward > _RIM, edge, *in_corners]
+    each = tf.stack([tf.cast(values, tf.float32) for values in each], 1)
+    totals = tf.unstack(tf.math.unsorted_segment_sum(each, part, count), axis=1)
+    mass, area, rim, at_edge, *corners = totals
+    (top, left), (height, width) = (tf.unstack(values, axis=1) for values in (first, size))
     thickness = mass / ((height + width) * tf.maximum(height, width))
-    corners = [
-        total((down * y > _CORNER) & (across * x > _CORNER)) > 0.0
-        for down in (-1.0, 1.0)
-        for across in (-1.0, 1.0)
-    ]
     has_corners = tf.math.count_nonzero(tf.stack(corners), axis=0) >= 3
     return _Parts(
         mass=mass,
         top=top,
-        bottom=bottom,
+        bottom=top + height,
         left=left * aspect,
-        right=right * aspect,
-        is_box=has_corners & (rim > _ON_RIM) & (thickness < _THIN_BOX),
+        right=(left + width) * aspect,
+        is_box=has_corners & (rim / area > _ON_RIM) & (thickness < _THIN_BOX),
         is_flat=width * aspect > _FLAT * height,
-        at_edge=total(edge) > 0.0,
+        at_edge=at_edge > 0.0,
     )
 
 
@@ -168,36 +164,31 @@ def _digit_of(parts: _Parts, has_lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
     is_odd = is_foreign | parts.is_flat
     main = tf.cast(tf.argmax(tf.where(is_odd, 0.1 * parts.mass, parts.mass)), tf.int32)
     belongs = is_main = tf.equal(tf.range(tf.size(parts.mass)), main)
-    share = parts.mass / parts.mass[main]
+    share = parts.mass / tf.gather(parts.mass, main)
+    sides = tf.stack([-parts.top, parts.bottom, -parts.left, parts.right])
     for _ in range(_ROUNDS):
-        top, left = (
-            tf.reduce_min(tf.where(belongs, least, np.inf)) for least in (parts.top, parts.left)
+        above, bottom, before, right = tf.unstack(
+            tf.reduce_max(tf.where(belongs, sides, -np.inf), 1)
         )
-        bottom, right = (
-            tf.reduce_max(tf.where(belongs, most, 0.0)) for most in (parts.bottom, parts.right)
-        )
-        height, width = bottom - top, right - left
+        height, width = bottom + above, right + before
         longer = tf.maximum(height, width)
-        beside = tf.maximum(parts.left - right, left - parts.right) / longer
-        beyond = tf.maximum(parts.top - bottom, top - parts.bottom) / longer
+        beside = tf.maximum(parts.left - right, -before - parts.right) / longer
+        beyond = tf.maximum(parts.top - bottom, -above - parts.bottom) / longer
         is_bar = (parts.width < _BAR * width) & (beyond < _BAR_GAP)
         is_stroke = ~is_foreign & (~parts.is_flat | is_bar) & (share >= _SPECK)
         belongs |= is_stroke & (beside < _BESIDE_GAP) & (beyond < _BEYOND_GAP)
 
-    top, bottom, left, right = (
-        of[main] for of in (parts.top, parts.bottom, parts.left, parts.right)
-    )
+    _, _, before, right = tf.unstack(tf.gather(sides, main, axis=1))
     is_other = ~is_main & ~is_odd
-    common = tf.minimum(parts.right, right) - tf.maximum(parts.left, left)
-    is_beside = common < 0.2 * tf.minimum(parts.width, right - left)
+    common = tf.minimum(parts.right, right) - tf.maximum(parts.left, -before)
+    is_beside = common < 0.2 * tf.minimum(parts.width, right + before)
     is_digit = (~belongs & (share >= _OTHER)) | (is_beside & (share >= _BESIDE))
-    is_inside = (parts.left > left) & (parts.right < right)
-    is_inside &= belongs & (parts.top > top) & (parts.bottom < bottom)
+    is_inside = belongs & tf.reduce_all(sides < tf.gather(sides, [main], axis=1), 0)
     is_cut = parts.at_edge & (parts.height < _SPANS) & (parts.width < _SPANS)
     is_rest_of_line = has_lines & (tf.minimum(parts.width, parts.height) < _THIN / 2)
     is_one = ~(
         tf.reduce_any(is_other & is_digit)
-        | (parts.is_box | parts.is_flat | is_cut | is_rest_of_line)[main]
+        | tf.reduce_any(is_main & (parts.is_box | parts.is_flat | is_cut | is_rest_of_line))
         | (tf.math.count_nonzero(is_other & is_inside) >= 2)  # a face's
         | (width > _WIDE * height)
     )
