@@ -208,9 +208,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--min-accuracy",
         type=_share,
-        default=0.95,
         metavar="X",
-        help="refuse a lower test accuracy (default: 0.95)",
+        help="refuse a lower test accuracy (default: 0.95; with fewer than 20,000 training images "
+        "0.9)",
     )
 
     group = parser.add_argument_group("a model of your own")

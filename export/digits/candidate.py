@@ -53,7 +53,10 @@ class Digits:
             evaluation, gate.Comparison(*newest) if newest else None, pictures_read
         )
         say(f"check   {findings}")
-        gate.check(findings, self._options.min_accuracy, self._options.max_regression)
+        least = self._options.min_accuracy
+        if least is None:
+            least = gate.floor(len(self._dataset.train))
+        gate.check(findings, least, self._options.max_regression)
         return Evidence(
             card.describe(self._dataset, self._trained, findings),
             pictures.draw(self._trained.epochs, evaluation, test),
