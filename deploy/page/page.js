@@ -293,7 +293,7 @@ function showAnswer(image, probabilities, facts) {
   $("digit").textContent = first;
   if (share > 0.9) say(`Surely ${named(first)}.`);
   else if (share > 0.5) say(`Probably ${named(first)}.`);
-  else say(`Perhaps ${named(first)}, or ${named(second)}.`);
+  else say(`${isOne(probabilities) ? "" : "This does not look like one digit. "}Perhaps ${named(first)}, or ${named(second)}.`);
   $("facts").textContent = facts;
   showBars(probabilities, first);
   showSeen(image);
@@ -301,6 +301,9 @@ function showAnswer(image, probabilities, facts) {
 
 // Of a blank picture all ten are equal.
 const saysNothing = (probabilities) => Math.max(...probabilities) - Math.min(...probabilities) < 1e-6;
+
+// The graph mixes its answer with ten equal shares where a picture does not show one digit.
+const isOne = (probabilities) => Math.min(...probabilities) < 0.05;
 
 const named = (digit) => (digit === 8 ? "an 8" : `a ${digit}`);
 

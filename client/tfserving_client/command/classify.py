@@ -59,10 +59,13 @@ def classify(options: argparse.Namespace) -> int:
                 row = answer.probabilities[0]
                 answered = {"file": name, "digit": int(answer.digits[0])}
                 answered["probabilities"] = [round(float(p), 6) for p in row]
+                answered["blank"] = bool(answer.blank[0])
                 answered["version"] = answer.version
                 if not options.json:
                     share = row[answered["digit"]]
-                    progress.print(f"{answered['digit']}  {share:6.1%} {bar(share, 20)} {name}")
+                    said = f"{answered['digit']}  {share:6.1%} {bar(share, 20)}"
+                    said = f"{'blank':30}" if answered["blank"] else said
+                    progress.print(f"{said} {name}")
                     for drawn_line in picture(item, row) if drawn else ():
                         progress.print(drawn_line)
             if options.json:

@@ -39,7 +39,11 @@ def file(tmp_path: Path) -> str:
 def _answer_seven(server: ScriptedHttp) -> None:
     row = [0.002] * 10
     row[7] = 0.982
-    server.body = json.dumps({"outputs": {"probabilities": [row], "digits": [7]}}).encode()
+    _answer(server, row, 7)
+
+
+def _answer(server: ScriptedHttp, row: list[float], digit: int) -> None:
+    server.body = json.dumps({"outputs": {"probabilities": [row], "digits": [digit]}}).encode()
 
 
 def test_classify_for_people(
@@ -64,6 +68,17 @@ def test_classify_for_machines(
     line = json.loads(capsys.readouterr().out)
     assert (line["file"], line["digit"], line["version"]) == (file, 7, 3)
     assert line["probabilities"][7] == 0.982
+    assert line["blank"] is False
+
+
+def test_a_blank_picture_is_told_as_blank(
+    http_server: ScriptedHttp, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _answer(http_server, [0.1] * 10, 0)
+    assert main(["classify", file, "--url", http_server.url]) == 0
+    assert capsys.readouterr().out.split() == ["blank", file]
+    assert main(["classify", file, "--url", http_server.url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["blank"] is True
 
 
 def test_status_and_wait(grpc_server: ScriptedGrpc, capsys: pytest.CaptureFixture[str]) -> None:

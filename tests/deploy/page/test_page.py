@@ -243,6 +243,15 @@ def test_what_is_no_picture_and_what_shows_nothing(page: Page, tmp_path: Path) -
     assert page.seen() == EMPTY
 
 
+def test_a_picture_of_something_else_is_told(page: Page, tmp_path: Path) -> None:
+    two = Image.new("L", (300, 200), 255)
+    for x in (60, 220):
+        two.paste(0, (x, 40, x + 16, 160))
+    two.save(tmp_path / "eleven.png")
+    page.drop(tmp_path / "eleven.png")
+    page.until(lambda: page.text("words").startswith("This does not look like one"), "the words")
+
+
 def test_drawing_after_a_picture_begins_on_new_paper(
     page: Page, zero: Stroke, tmp_path: Path
 ) -> None:
