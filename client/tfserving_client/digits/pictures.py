@@ -1,7 +1,8 @@
 """From a picture, as a path, a file's bytes or a PIL image, to the file that the model is sent.
 
-A photograph is sent upright, as its EXIF data say, and small: cameras write files that are larger
-than a server takes, and show more than it looks at. That needs Pillow, which is optional.
+Files go as they are: the graph turns them as their EXIF data say. A photograph that is larger than a
+server takes is sent upright and small, as the graph looks at no more; that needs Pillow, which is
+optional.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ _UNDECODABLE = re.compile(r"\[image\] \[\d|Invalid (PNG|JPEG) data|jpeg::Uncompr
 # The graph's assertion; see `export/digits/graph/decoding.py`.
 _NAMED = re.compile(r"\[image\] \[(\d+)\] ((?:\[.*?\] ?)+)")
 _ORIENTATION = 0x0112  # EXIF's tag
-_UPRIGHT = 1  # its value for pictures that are stored as they are to be seen
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 # Modes of PIL images that PNG cannot hold → the nearest that it can.
 _CONVERTED = {
@@ -50,8 +50,8 @@ def read(item: Any, index: int) -> bytes:
     """The PNG or JPEG of a picture; `index` is its place in the batch, for what refusals call it.
 
     Raises:
-        InvalidInput: it is none, cannot be read, or would have to be turned or made smaller, and
-            cannot be, for example because Pillow is not installed.
+        InvalidInput: it is none, cannot be read, or would have to be made smaller, and cannot be,
+            for example because Pillow is not installed.
     """
     name = f"image {index}"
     if _is_pil(item):
@@ -79,8 +79,6 @@ def read(item: Any, index: int) -> bytes:
         return _redrawn(
             data, f"{name} is larger than {MAX_FILE_BYTES:,} bytes, the most that is sent"
         )
-    if (orientation := _orientation(data)) != _UPRIGHT:
-        return _redrawn(data, f"{name} is to be turned, by its EXIF orientation {orientation}")
     return data
 
 
@@ -163,7 +161,7 @@ def _is_pil(item: Any) -> bool:
 def _from_pil(image: Any, name: str) -> bytes:
     buffer = io.BytesIO()
     try:
-        turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
+        turned = image.getexif().get(_ORIENTATION, 1) != 1  # a PNG of it would not say so
         if image.mode != "F" and (turned or max(image.size) > _SIDE):
             return _small(image)
         if image.mode in _CONVERTED:
@@ -209,27 +207,6 @@ def _small(image: Any) -> bytes:
     buffer = io.BytesIO()
     image.convert("L").save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def _orientation(data: bytes) -> int:
-    """What a file's EXIF data say about the way up, 1 to 8; 1 where they say nothing.
-
-    Source: EXIF 2.32, 4.5.4 and 4.6.4: a TIFF header, and entries of 12 bytes each.
-    """
-    _, _, tiff = data.partition(b"eXIf" if data.startswith(STARTS[0]) else b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return _UPRIGHT
-    try:
-        (first,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (entries,) = struct.unpack_from(f"{order}H", tiff, first)
-        for entry in range(entries):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, first + 2 + 12 * entry)
-            if tag == _ORIENTATION:
-                return value if 1 <= value <= 8 else _UPRIGHT
-    except struct.error:  # cut short
-        pass
-    return _UPRIGHT
 
 
 def _read_file(name: str) -> bytes:

@@ -17,6 +17,10 @@ MAX_SCANS = 64
 
 _WORKING_SIDE = 512.0  # pixels; larger pictures are shrunk, which also averages noise away
 
+_HEAD = 1 << 16  # bytes, in which the EXIF data are looked for
+# Their entry about the way up, one number of 16 bits, in either byte order (EXIF 2.32, 4.6.2).
+_WAYS_UP = b"\x01\x12\0\x03\0\0\0\x01", b"\x12\x01\x03\0\x01\0\0\0"
+
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
@@ -29,9 +33,10 @@ def decode(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
 def decode_colour(data: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     """One file, string [] → float32 [h, w, 3] in 0..1, transparency over white paper.
 
-    Large pictures come out shrunk, the longer side 512 pixels. The graph raises INVALID_ARGUMENT
-    for another format, more than `MAX_FILE_BYTES`, a side longer than `MAX_SIDE`, a JPEG of more
-    than `MAX_SCANS`, a broken file; the text names the file by its index in the batch.
+    Large pictures come out shrunk, the longer side 512 pixels, and turned as their EXIF data say.
+    The graph raises INVALID_ARGUMENT for another format, more than `MAX_FILE_BYTES`, a side longer
+    than `MAX_SIDE`, a JPEG of more than `MAX_SCANS`, a broken file; the text names the file by its
+    index in the batch.
     """
     return _on_paper(*_pixels(data, index), tf.eye(3))
 
@@ -54,7 +59,7 @@ def _pixels(data: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     few = scans <= MAX_SCANS
     data = _required(data, few, index, "has", scans, "scans; a JPEG has at most", MAX_SCANS)
     rgba, opaque = tf.cond(is_png, lambda: _decode_png(data), lambda: _decode_jpeg(data))
-    return _shrunk(rgba), opaque
+    return _turned(_shrunk(rgba), _way_up(data)), opaque
 
 
 def unpacked(data: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
@@ -118,6 +123,30 @@ def _decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     rgb = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     opaque = tf.fill(tf.shape(rgb[:, :, :1]), tf.constant(255, tf.uint8))
     return tf.concat([rgb, opaque], axis=2), tf.constant(255.0)
+
+
+def _way_up(data: tf.Tensor) -> tf.Tensor:
+    """What a file's EXIF data say about the way up, int32 [], 1 to 8; 1 where they say nothing."""
+    head = tf.strings.substr(data, 0, _HEAD)[tf.newaxis]
+    said = [
+        # What follows the first such entry; both bytes of the number, one of which is 0.
+        tf.concat([tf.raw_ops.StringSplitV2(input=head, sep=entry, maxsplit=1).values, [b""]], 0)[1]
+        for entry in _WAYS_UP
+    ]
+    number = tf.io.decode_raw(tf.strings.substr(tf.strings.join(said), 0, 2), tf.uint8)
+    way_up = tf.reduce_max(tf.cast(number, tf.int32))
+    return tf.where((way_up >= 1) & (way_up <= 8), way_up, 1)
+
+
+def _turned(image: tf.Tensor, way_up: tf.Tensor) -> tf.Tensor:
+    """An image [h, w, 4] as it is to be seen (EXIF 2.32, 4.6.4: Orientation)."""
+
+    def upright() -> tf.Tensor:
+        turned = tf.cond(way_up >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+        down, across = 1 - (way_up - 1) // 2 % 2 * 2, 1 - way_up // 2 % 2 * 2
+        return tf.ensure_shape(turned[::down, ::across], [None, None, 4])
+
+    return tf.cond(way_up > 1, upright, lambda: image)
 
 
 def _on_paper(rgba: tf.Tensor, opaque: tf.Tensor, mix: tf.Tensor) -> tf.Tensor:

@@ -182,14 +182,15 @@ def _digit_of(parts: _Parts, has_lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
     is_other = ~is_main & ~is_odd
     common = tf.minimum(parts.right, right) - tf.maximum(parts.left, -before)
     is_beside = common < 0.2 * tf.minimum(parts.width, right + before)
-    is_digit = (~belongs & (share >= _OTHER)) | (is_beside & (share >= _BESIDE))
+    is_apart = is_other & ~belongs & (share >= _OTHER)
     is_inside = belongs & tf.reduce_all(sides < tf.gather(sides, [main], axis=1), 0)
     is_cut = parts.at_edge & (parts.height < _SPANS) & (parts.width < _SPANS)
     is_rest_of_line = has_lines & (tf.minimum(parts.width, parts.height) < _THIN / 2)
     is_one = ~(
-        tf.reduce_any(is_other & is_digit)
+        tf.reduce_any(is_apart | (is_other & is_beside & (share >= _BESIDE)))
         | tf.reduce_any(is_main & (parts.is_box | parts.is_flat | is_cut | is_rest_of_line))
         | (tf.math.count_nonzero(is_other & is_inside) >= 2)  # a face's
         | (width > _WIDE * height)
     )
-    return belongs, is_one
+    # What stands apart may be another digit, or the rest of one that a fine pen left in pieces.
+    return belongs | is_apart, is_one
