@@ -57,7 +57,7 @@ bench-gateway: .venv/dev.installed  ## the gateway's door against the server's o
 	$(published)
 	@$(bin)/python -m tests.bench.gateway
 
-bench-encoded: .venv/dev.installed  ## pictures of digits, distorted and hostile, through the newest version
+bench-encoded: .venv/dev.installed  ## pictures of digits through the newest version, against the build in BEFORE; minutes
 	@$(bin)/python -m tests.bench.encoded
 
 bench-local: .venv/dev.installed  ## the local server against Flask, the bare session and the build in BEFORE; minutes

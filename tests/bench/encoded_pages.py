@@ -1,62 +1,121 @@
-"""Pages with more than a digit, with several or none, through `encoded`: tables with limits."""
+"""Pages with more than a digit, several or none, blank or turned: rows of the table."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from export.digits.data.sources import Split
 from export.publication.serving_path import ServedModel
 from tests.export.digits.graph import pages
+from tests.export.digits.graph.redrawn import REDRAWINGS, redraw
+from tfserving_client.digits.images import prepare
 
 SURE, UNSURE = 0.9, 0.5  # probabilities: at least this is sure; at most this is not
 LEAST_RIGHT, MOST_SURELY_WRONG = 0.95, 0.005  # of all pages
 _DIGITS, _PAGES = 50, 40  # pages of a kind, with one digit and with another number of them
+_ORIENTATION = 0x0112  # EXIF's tag
+# EXIF's orientation → how a camera that was held so stores an upright picture.
+STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
+    2: ImageOps.mirror,
+    3: lambda image: image.rotate(180),
+    4: ImageOps.flip,
+    5: lambda image: image.transpose(Image.Transpose.TRANSPOSE),
+    6: lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    7: lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+    8: lambda image: image.transpose(Image.Transpose.ROTATE_270),
+}
 
 
-def digits_on_pages(model: ServedModel, test: Split) -> bool:
-    """Print what becomes of digits on each kind of page; whether the limits hold."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table; without a limit it only tells."""
+
+    what: str
+    measured: str
+    limit: str = "–"
+    holds: bool = True
+
+    def __str__(self) -> str:
+        return (
+            f"| {self.what} | {self.measured} | {self.limit}{'' if self.holds else ' **missed**'} |"
+        )
+
+
+def digits_on_pages(model: ServedModel, test: Split) -> Iterator[Row]:
+    """What becomes of digits on each kind of page."""
     images, labels = test.images[:_DIGITS], test.labels[:_DIGITS]
-    print(f"| page, with a digit | right of {len(labels)} | wrong with at least {SURE:.0%} |")
-    print("| --- | --- | --- |")
-    held = True
     for title, kinds in (("known", pages.KNOWN), ("other", pages.OTHER)):
         right = surely_wrong = 0
         for name, page in kinds.items():
             probabilities = _asked(model, pages.draw(images, page))
             is_right = probabilities.argmax(axis=1) == labels
             sure = int((~is_right & (probabilities.max(axis=1) >= SURE)).sum())
-            print(f"| {name} | {is_right.sum()} | {sure} |", flush=True)
+            yield Row(f"page: {name}", f"{is_right.sum()} of {len(labels)}, {sure} surely wrong")
             right, surely_wrong = right + int(is_right.sum()), surely_wrong + sure
         count = len(kinds) * len(labels)
         least, most = round(LEAST_RIGHT * count), round(MOST_SURELY_WRONG * count)
-        held &= right >= least and surely_wrong <= most
-        limits = f"{right}, at least {least} | {surely_wrong}, at most {most}"
-        print(f"| **{title}, of {count}** | {limits} |")
-    return held
+        yield Row(
+            f"pages, {title} kinds",
+            f"{right} of {count}, {surely_wrong} wrong with at least {SURE:.0%}",
+            f"at least {least}, {most}",
+            right >= least and surely_wrong <= most,
+        )
 
 
-def no_single_digit(model: ServedModel, test: Split) -> bool:
-    """Print how sure the answers are for what is not one digit, or none; whether limits hold."""
-    print(f"\n| page, without a single digit | answers above {UNSURE} | limit |")
-    print("| --- | --- | --- |")
-    surest = 0
+def no_single_digit(model: ServedModel, test: Split) -> Iterator[Row]:
+    """How many answers are sure of what is not one digit."""
     for name, files in _without(test):
         probabilities = _asked(model, files)
         sure = int((probabilities.max(axis=1) > UNSURE).sum())
-        print(f"| {name} | {sure} of {len(probabilities)} | 0 |", flush=True)
-        surest = max(surest, sure)
-    print("\n| blank page | highest probability | limit |\n| --- | --- | --- |")
-    highest = 0.0
+        yield Row(
+            f"not one digit: {name}",
+            f"{sure} of {len(probabilities)} above {UNSURE}",
+            "0",
+            not sure,
+        )
+    stacked = _asked(model, pages.several(test.images[: _PAGES * 2], 2, stacked=True))
+    sure = int((stacked.max(axis=1) > UNSURE).sum())
+    yield Row("not one digit: two that nearly touch", f"{sure} of {len(stacked)} above {UNSURE}")
+
+
+def blank_pages(model: ServedModel) -> Iterator[Row]:
+    """The highest probability of blank pages."""
     for name, file in blanks().items():
-        probability = float(_asked(model, [file]).max())
-        print(f"| {name} | {probability:.2f} | 0.10 |", flush=True)
-        highest = max(highest, probability)
-    return surest == 0 and highest < 0.1 + 1e-6
+        highest = float(_asked(model, [file]).max())
+        yield Row(f"blank: {name}", f"{highest:.2f}", "0.10", highest < 0.1 + 1e-6)
+
+
+def ways_up(model: ServedModel, test: Split) -> Iterator[Row]:
+    """Photographs as cameras store them, as files and as PIL images, as the client sends them."""
+    upright = [
+        Image.open(io.BytesIO(file)).convert("L")
+        for file in redraw(test.images[:_DIGITS], REDRAWINGS["150 px"])
+    ]
+    want = _asked(model, map(_saved, upright)).argmax(axis=1)
+    for orientation, stored in STORED.items():
+        exif = Image.Exif()
+        exif[_ORIENTATION] = orientation
+        files = [_saved(stored(image), "JPEG", exif=exif, quality=95) for image in upright]
+        for kind, given in (("file", files), ("PIL image", _opened(files))):
+            got = _asked(model, prepare(given).values).argmax(axis=1)
+            same = int((got == want).sum())
+            yield Row(
+                f"EXIF orientation {orientation}: {kind}",
+                f"{same} of {len(want)} as upright",
+                f"at least {_DIGITS - 1}",
+                same >= len(want) - 1,
+            )
+
+
+def _opened(files: Iterable[bytes]) -> list[Image.Image]:
+    return [Image.open(io.BytesIO(file)) for file in files]
 
 
 def blanks() -> Mapping[str, bytes]:
@@ -93,7 +152,7 @@ def _asked(model: ServedModel, files: Iterable[bytes]) -> NDArray[np.float32]:
     return answers
 
 
-def _saved(page: Image.Image, kind: str = "PNG", **options: int) -> bytes:
+def _saved(page: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     page.save(buffer, kind, **options)
     return buffer.getvalue()

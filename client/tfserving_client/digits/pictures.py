@@ -1,8 +1,8 @@
 """From a picture, as a path, a file's bytes or a PIL image, to the file that the model is sent.
 
-Files go as they are: the graph turns them as their EXIF data say. A photograph that is larger than a
-server takes is sent upright and small, as the graph looks at no more; that needs Pillow, which is
-optional.
+Files go as they are: the graph turns them as their EXIF data say. A photograph that is larger than
+a server takes is sent upright and small, as the graph looks at no more; that needs Pillow, which
+is optional.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ _END = 0.25  # of the side: as much counts an end at the picture's edge
 _SPECK = 0.01  # of the digit's ink: less is none of it
 _OTHER = 0.2  # of the digit's ink: as much, apart from it, is another
 _BESIDE = 0.4  # of the digit's ink: as much, close beside it, is another
+_TALL = 0.5  # of the digit's height: so high, and above or below it, is no bar of it
 _BESIDE_GAP, _BEYOND_GAP = 0.12, 0.35  # of the digit's longer side
 _RIM, _CORNER = 0.7, 0.76  # of the way from the middle of a box to its sides
 _CORNERS = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)
@@ -178,16 +179,18 @@ def _digit_of(parts: _Parts, has_lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
         is_stroke = ~is_foreign & (~parts.is_flat | is_bar) & (share >= _SPECK)
         belongs |= is_stroke & (beside < _BESIDE_GAP) & (beyond < _BEYOND_GAP)
 
-    _, _, before, right = tf.unstack(tf.gather(sides, main, axis=1))
+    above, bottom, before, right = tf.unstack(tf.gather(sides, main, axis=1))
     is_other = ~is_main & ~is_odd
     common = tf.minimum(parts.right, right) - tf.maximum(parts.left, -before)
     is_beside = common < 0.2 * tf.minimum(parts.width, right + before)
     is_apart = is_other & ~belongs & (share >= _OTHER)
+    is_beyond = (parts.top > bottom) | (parts.bottom < -above)
+    is_beyond &= parts.height > _TALL * (bottom + above)
     is_inside = belongs & tf.reduce_all(sides < tf.gather(sides, [main], axis=1), 0)
     is_cut = parts.at_edge & (parts.height < _SPANS) & (parts.width < _SPANS)
     is_rest_of_line = has_lines & (tf.minimum(parts.width, parts.height) < _THIN / 2)
     is_one = ~(
-        tf.reduce_any(is_apart | (is_other & is_beside & (share >= _BESIDE)))
+        tf.reduce_any(is_apart | (is_other & (is_beside | is_beyond) & (share >= _BESIDE)))
         | tf.reduce_any(is_main & (parts.is_box | parts.is_flat | is_cut | is_rest_of_line))
         | (tf.math.count_nonzero(is_other & is_inside) >= 2)  # a face's
         | (width > _WIDE * height)

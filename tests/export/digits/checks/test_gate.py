@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from export.digits.checks.evaluation import Bin, ClassFigures, Evaluation
-from export.digits.checks.gate import Comparison, Findings, check
+from export.digits.checks.gate import Comparison, Findings, check, floor
 from export.digits.checks.pictures import PictureFigures
 from export.errors import Refused
 
@@ -40,6 +40,10 @@ def test_nan_never_passes() -> None:
 def test_low_accuracy_is_refused_with_both_numbers() -> None:
     with pytest.raises(Refused, match=r"0\.9412.*0\.95"):
         check(findings(accuracy=0.9412), 0.95, 1.0)
+
+
+def test_less_is_asked_of_few_training_images() -> None:
+    assert (floor(55_000), floor(20_000), floor(12_000)) == (0.95, 0.95, 0.9)
 
 
 def test_a_fall_below_the_newest_is_refused_with_its_number() -> None:

@@ -189,7 +189,10 @@ def _header(shape: tuple[int, ...]) -> bytes:
 @pytest.mark.parametrize(
     ("member", "words"),
     [
-        (_header((idx.MOST_BYTES + 1,)), "declares (4294967297,), 4294967297 bytes; expected at most"),
+        (
+            _header((idx.MOST_BYTES + 1,)),
+            "declares (4294967297,), 4294967297 bytes; expected at most",
+        ),
         (_header((10**30, 28, 28)), "bytes; expected at most 4294967296"),
         (_header((-1, 28, 28)), "declares (-1, 28, 28), -784 bytes, and holds 0"),
         (_header((1, 28, 28)) + bytes(783), "declares (1, 28, 28), 784 bytes, and holds 783"),

@@ -222,6 +222,41 @@ def _label(pen: Draw, side: int, random: Random) -> None:
     pen.text((0.1 * side, 0.015 * side), "Number of rooms", fill=_BLACK, font_size=side * 0.04)
 
 
+def _dashes(pen: Draw, side: int, random: Random) -> None:
+    """Rules of short dashes, as in a school's copybook."""
+    dash, step = random.uniform(0.01, 0.03) * side, random.uniform(0.16, 0.24)
+    for y in np.arange(random.uniform(0, step), 1, step) * side:
+        for x in np.arange(0, side, 2 * dash):
+            pen.line((x, y, x + dash, y), fill=_BLUE, width=side // 150)
+
+
+def _rounded(pen: Draw, side: int, random: Random) -> None:
+    a = random.uniform(0.06, 0.12) * side
+    radius = random.uniform(0.05, 0.15) * side
+    pen.rounded_rectangle((a, a, side - a, side - a), radius, outline=_BLACK, width=side // 90)
+
+
+def _brackets(pen: Draw, side: int, random: Random) -> None:
+    """The corners of a field, as on forms that a machine reads."""
+    a, long = random.uniform(0.06, 0.1) * side, random.uniform(0.06, 0.12) * side
+    for x, across in ((a, 1), (side - a, -1)):
+        for y, down in ((a, 1), (side - a, -1)):
+            corner = [(x + across * long, y), (x, y), (x, y + down * long)]
+            pen.line(corner, fill=_BLACK, width=side // 90)
+
+
+def _dark_table(pen: Draw, side: int, random: Random) -> None:
+    """A dark table all around a sheet that lies askew."""
+    corners = [(0, 0), (side, 0), (side, side), (0, side)]
+    inner = [
+        tuple(abs(at - random.uniform(0.04, 0.12) * side) for at in corner) for corner in corners
+    ]
+    for edge in range(4):
+        after = (edge + 1) % 4
+        band = [corners[edge], corners[after], inner[after], inner[edge]]
+        pen.polygon(band, fill=(70, 45, 30))
+
+
 def _holes(pen: Draw, side: int, random: Random) -> None:
     for y in (0.25, 0.75):
         x, r = random.uniform(0.04, 0.07), 0.03
@@ -298,6 +333,11 @@ OTHER = {
     "box with small print": Page(_label),
     "wavy underline": Page(_underline(1, 0.012, 0.008)),
     "border on one side": Page(above=_frame((0.05, 0.15), "r", 30)),
+    "dashed rules": Page(_dashes),
+    "rounded box": Page(_rounded),
+    "brackets at the corners": Page(_brackets),
+    "pencil on pale rules": Page(_rules(0.2, 0.006, _PALE), ink=(150, 150, 155)),
+    "sheet on a dark table": Page(above=_dark_table),
     "thumb": Page(above=_thumb),
     "punched holes": Page(above=_holes),
     "crease": Page(_crease),
@@ -313,8 +353,10 @@ OTHER = {
 }
 
 
-def several(images: NDArray[np.uint8], count: int, seed: int = 0) -> Iterator[bytes]:
-    """Pages with so many digits beside each other, of uint8 [n, 28, 28]."""
+def several(
+    images: NDArray[np.uint8], count: int, seed: int = 0, *, stacked: bool = False
+) -> Iterator[bytes]:
+    """Pages with so many digits beside each other, or one beneath another, of uint8 [n, 28, 28]."""
     wide = 0.9 / count
     for first in range(0, len(images) - count + 1, count):
         random = np.random.default_rng((seed, first))
@@ -324,10 +366,10 @@ def several(images: NDArray[np.uint8], count: int, seed: int = 0) -> Iterator[by
             ink = coverage(image, Redrawing(page=(size, size), digit=1.0), random)
             left = int((0.05 + wide * (place + 0.5)) * SIDE) - size // 2
             top = (SIDE - size) // 2 + int(random.uniform(-0.03, 0.03) * SIDE)
-            a, b = max(left, 0), min(left + size, SIDE)
-            page[top : top + size, a:b] = np.maximum(
-                page[top : top + size, a:b], ink[:, a - left : b - left]
-            )
+            if stacked:
+                top, left = left, top
+            (a, b), (c, d) = ((max(at, 0), min(at + size, SIDE)) for at in (top, left))
+            page[a:b, c:d] = np.maximum(page[a:b, c:d], ink[a - top : b - top, c - left : d - left])
         pixels = np.array(_PAPER) * (1 - page[:, :, np.newaxis]) + np.array(_INK) * page[:, :, None]
         yield png(pixels.astype(np.uint8))
 

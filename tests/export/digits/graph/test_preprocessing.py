@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from export.digits.data.sources import Dataset
 from export.digits.graph.decoding import MAX_FILE_BYTES, MAX_SCANS, MAX_SIDE, decode
@@ -180,6 +180,32 @@ def test_a_markers_stroke_is_worn_and_a_fine_pens_filled(normalise: Normalise) -
     assert marker[14, 14] == 0
     assert (marker > 128).sum() < 220  # of 260 that the ring fills
     assert (pen > 128).sum() > 60
+
+
+def _said(orientation: int, order: str) -> bytes:
+    """EXIF data of one entry, in either byte order."""
+    header = (b"MM" if order == ">" else b"II") + struct.pack(f"{order}HIH", 42, 8, 1)
+    return b"Exif\0\0" + header + struct.pack(f"{order}HHIHHI", 0x0112, 3, 1, orientation, 0, 0)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_pictures_are_turned_as_their_exif_data_say(
+    orientation: int, kind: str, order: str
+) -> None:
+    shades = np.kron(np.arange(0, 240, 4).reshape(6, 10), np.ones((8, 8)))
+    file = _file(shades, "L", kind, exif=_said(orientation, order))
+    want = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(file))))
+    got = decode(tf.constant(file), tf.constant(0)).numpy() * 255
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() < 3
+
+
+def test_exif_data_cut_short_say_nothing() -> None:
+    file = _file(np.eye(9) * 255, "L")
+    for end in range(10, len(_said(6, ">"))):
+        assert decode(tf.constant(file + _said(6, ">")[:end]), tf.constant(0)).shape == (9, 9)
 
 
 def test_an_empty_batch(normalise: Normalise) -> None:
