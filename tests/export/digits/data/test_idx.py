@@ -11,6 +11,7 @@ import pytest
 
 from export.digits.data import idx
 from export.errors import InputError
+from export.npz import MOST_BYTES
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
 FILE = struct.pack(">IIII", 2051, 5, 28, 28) + IMAGES.tobytes()
@@ -130,7 +131,7 @@ def test_labels_are_not_taken_for_images(write: _Write, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "words"),
     [
-        (idx.MOST_BYTES // 784 + 1, "4294967600 bytes; expected at most 4294967296"),
+        (MOST_BYTES // 784 + 1, "4294967600 bytes; expected at most 4294967296"),
         (6, "4704 bytes, and holds 3920"),
     ],
 )

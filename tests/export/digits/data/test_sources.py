@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.digits.data import idx
 from export.digits.data import sources as data
 from export.errors import InputError
+from export.npz import MOST_BYTES
 
 RNG = np.random.default_rng(0)
 ARRAYS: dict[str, Any] = {
@@ -190,7 +190,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
     ("member", "words"),
     [
         (
-            _header((idx.MOST_BYTES + 1,)),
+            _header((MOST_BYTES + 1,)),
             "declares (4294967297,), 4294967297 bytes; expected at most",
         ),
         (_header((10**30, 28, 28)), "bytes; expected at most 4294967296"),
