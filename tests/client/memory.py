@@ -19,7 +19,7 @@ from tfserving_client import (
     VersionStatus,
 )
 from tfserving_client.call.exchange import Answer, AsyncTransport, Exchange, Transport
-from tfserving_client.call.steps import Hedge, Send, Step, Wait
+from tfserving_client.call.steps import Hedge, Meet, Send, Step, Wait
 from tfserving_client.call.target import Target
 from tfserving_client.grpc import messages
 
@@ -110,7 +110,9 @@ class Fake(DigitClient):
     def waits(self) -> list[float]:
         return [step.seconds for step in self.steps if isinstance(step, Wait)]
 
-    def _perform(self, step: Step, _: Any) -> Any:
+    def _perform(self, step: Step, home: Any) -> Any:
+        if isinstance(step, Meet):
+            return super()._perform(step, home)
         if isinstance(step, Hedge):
             self.steps.append(step)
             step = step.first

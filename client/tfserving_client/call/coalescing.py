@@ -162,3 +162,10 @@ class Queue:
 # By what is asked of which version. Two threads that make the same one at once lose nothing: one
 # that is replaced serves those who are in it.
 Queues = defaultdict[CallContext, Queue]
+
+
+class Meeting(NamedTuple):
+    """Where a caller may meet others, and the gate that it waits behind."""
+
+    queues: Queues
+    gate: Gate

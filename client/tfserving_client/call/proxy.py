@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from tfserving_client.call.target import Target
 from tfserving_client.errors import InvalidInput
 
-_PROXY = re.compile(
+# Not compiled before a variable is set, to spare every start a millisecond.
+_PROXY = (
     r"(?:http://)?(?:(?P<secret>[^@/\s]*)@)?(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)"
     r"(?::(?P<port>\d{1,5}))?/?"
 )
@@ -56,7 +57,7 @@ def proxy_for(target: Target, environment: Mapping[str, str] = os.environ) -> Pr
     for name in names:
         variable, value = _read(name, environment)
         if value and not _is_near(target, _read("no_proxy", environment)[1]):
-            place = _PROXY.fullmatch(value)
+            place = re.fullmatch(_PROXY, value)
             if place is None:  # its value may hold a password
                 raise InvalidInput(f"{variable} names no proxy as http://host:port")
             return Proxy(

@@ -40,6 +40,10 @@ class Park(NamedTuple):
     seconds: float
 
 
-Step = Send | Hedge | Wait | Park
+class Meet(NamedTuple):
+    """Tell where the caller may meet others: a `coalescing.Meeting`."""
+
+
+Step = Send | Hedge | Wait | Park | Meet
 Result = TypeVar("Result")
 Call = Generator[Step, Any, Result]

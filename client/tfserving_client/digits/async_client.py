@@ -31,7 +31,7 @@ class AsyncDigitClient(DigitVerbs, AsyncServingClient):
     ) -> Classification:
         """See `DigitClient.classify`."""
         question = self._question(images, version, label, timeout)
-        answer: Classification = await self._run(self._answer(question, await self._meeting()))
+        answer: Classification = await self._run(self._answer(question))
         return answer
 
     @overload

@@ -44,7 +44,7 @@ class DigitClient(DigitVerbs, ServingClient):
             CallError: the call failed; see `tfserving_client.errors`.
         """
         question = self._question(images, version, label, timeout)
-        answer: Classification = self._run(self._answer(question, self._meeting()))
+        answer: Classification = self._run(self._answer(question))
         return answer
 
     @overload

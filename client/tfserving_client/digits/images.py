@@ -133,9 +133,11 @@ def _pixels(images: Any) -> Batch:
 
 def _bytes(pixels: NDArray[np.uint8]) -> Batch:
     # Numpy's reductions take longer than all else that one digit takes; bytes tell the same sooner.
-    if not pixels[0].tobytes().strip(b"\0\1"):  # no pixel of the first image is above 1
+    first = pixels[0].tobytes()
+    if not first.strip(b"\0\1"):  # no pixel of it is above 1
         _check_strength(pixels, 255)
-    if not pixels[:, :28].tobytes().isascii():  # of the uppermost row, a quarter of the border
+    uppermost = first[:28] if len(pixels) == 1 else pixels[:, :28].tobytes()
+    if not uppermost.isascii():  # a quarter of the border
         _check_paper(pixels, 255)
     return Batch("serving_default", "images", pixels.reshape(-1, 28, 28))
 

@@ -10,13 +10,12 @@ from tfserving_client.call.arguments import checked_count
 from tfserving_client.call.coalescing import (
     MOST,
     PATIENCE,
-    Gate,
+    Meeting,
     Question,
     Queue,
-    Queues,
     Ticket,
 )
-from tfserving_client.call.steps import Call, Park, Wait
+from tfserving_client.call.steps import Call, Meet, Park, Wait
 from tfserving_client.errors import (
     CallContext,
     DeadlineExceeded,
@@ -47,25 +46,19 @@ class Flow(NamedTuple):
     timeout: float | None
 
 
-class Meeting(NamedTuple):
-    """Where a caller may meet others, and the gate that it waits behind."""
-
-    queues: Queues
-    gate: Gate
-
-
 class Asking(Verbs):
     """What verbs with rows of inputs have in common; the arguments are those of `Verbs`."""
 
-    def _answer(self, question: Question, meeting: Meeting | None) -> Call[Any]:
+    def _answer(self, question: Question) -> Call[Any]:
         """Ask, alone or with others that ask the same at the same time."""
         rows = question.batch
-        if meeting is None or rows.rows is None or len(rows) >= MOST:
+        if self._company is None or rows.rows is None or rows.rows >= MOST:
             return self._ask(question)
-        return self._ask_in_company(question, meeting)
+        return self._ask_in_company(question)
 
-    def _ask_in_company(self, question: Question, meeting: Meeting) -> Call[Any]:
+    def _ask_in_company(self, question: Question) -> Call[Any]:
         """Join the requests of others; see `coalescing`."""
+        meeting: Meeting = yield Meet()
         queue = meeting.queues[question.context]
         ticket = Ticket(question, meeting.gate)
         queue.join(ticket)

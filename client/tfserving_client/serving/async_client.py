@@ -19,14 +19,14 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tfserving_client.call.coalescing import Queue, Queues
+from tfserving_client.call.coalescing import Meeting, Queue, Queues
 from tfserving_client.call.exchange import AsyncTransport
-from tfserving_client.call.steps import Call, Hedge, Result, Send, Step, Wait
+from tfserving_client.call.steps import Call, Hedge, Meet, Result, Send, Step, Wait
 from tfserving_client.call.target import Target
 from tfserving_client.errors import CallError, ServingError, shortened
 from tfserving_client.results import Label, Metadata, Prediction, VersionStatus
 from tfserving_client.serving import protocols
-from tfserving_client.serving.asking import Flow, Meeting
+from tfserving_client.serving.asking import Flow
 from tfserving_client.serving.parts import Part, Splitter
 from tfserving_client.serving.predicting import SIGNATURE, Predicting, asked
 from tfserving_client.serving.rows import PREDICTIONS, Rows
@@ -107,7 +107,7 @@ class AsyncServingClient(Predicting):
     ) -> Prediction:
         """See `ServingClient.predict`."""
         call = asked(inputs, signature, outputs, version, label, timeout, raw)
-        return await self._run(self._predict(call, await self._meeting()))
+        return await self._run(self._predict(call))
 
     @overload
     def predict_many(
@@ -235,12 +235,6 @@ class AsyncServingClient(Predicting):
             for _, answers in under_way:
                 answers.cancel()
 
-    async def _meeting(self) -> Meeting | None:
-        """Where a caller may meet others, if calls are to be merged."""
-        if self._company is None:
-            return None
-        return Meeting((await self._here()).queues, asyncio.Semaphore(0))
-
     async def _run(self, call: Call[Result]) -> Result:
         """Do what a verb says until it has its answer."""
         try:
@@ -269,6 +263,8 @@ class AsyncServingClient(Predicting):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(home.closing.wait(), step.seconds)
             return None
+        if isinstance(step, Meet):
+            return Meeting(home.queues, asyncio.Semaphore(0))
         # Cheaper than asyncio.timeout; who stood behind a gate looks why it opened.
         alarm = asyncio.get_running_loop().call_later(step.seconds, step.gate.release)
         try:

@@ -12,14 +12,14 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tfserving_client.call.coalescing import Queue, Queues
+from tfserving_client.call.coalescing import Meeting, Queue, Queues
 from tfserving_client.call.exchange import Transport
-from tfserving_client.call.steps import Call, Hedge, Result, Send, Step, Wait
+from tfserving_client.call.steps import Call, Hedge, Meet, Result, Send, Step, Wait
 from tfserving_client.call.target import Target
 from tfserving_client.errors import CLOSED, CallError, ServingError, Unreachable, shortened
 from tfserving_client.results import Label, Metadata, Prediction, VersionStatus
 from tfserving_client.serving import protocols
-from tfserving_client.serving.asking import Flow, Meeting
+from tfserving_client.serving.asking import Flow
 from tfserving_client.serving.parts import Part, Splitter
 from tfserving_client.serving.predicting import SIGNATURE, Predicting, asked
 from tfserving_client.serving.rows import PREDICTIONS, Rows
@@ -132,7 +132,7 @@ class ServingClient(Predicting):
             CallError: the call failed; see `tfserving_client.errors`.
         """
         call = asked(inputs, signature, outputs, version, label, timeout, raw)
-        return self._run(self._predict(call, self._meeting()))
+        return self._run(self._predict(call))
 
     @overload
     def predict_many(
@@ -292,14 +292,6 @@ class ServingClient(Predicting):
             # Who goes away early, by Ctrl-C perhaps, does not wait for what is under way.
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _meeting(self) -> Meeting | None:
-        """Where a caller may meet others, if calls are to be merged."""
-        if self._company is None:
-            return None
-        gate = threading.Lock()
-        gate.acquire()  # the one who releases it is another thread
-        return Meeting(self._here().queues, gate)
-
     def _run(self, call: Call[Result]) -> Result:
         """Do what a verb says until it has its answer."""
         try:
@@ -326,6 +318,10 @@ class ServingClient(Predicting):
             return _hedged(step, home)
         if isinstance(step, Wait):
             return home.closing.wait(step.seconds)
+        if isinstance(step, Meet):
+            gate = threading.Lock()
+            gate.acquire()  # the one who releases it is another thread
+            return Meeting(home.queues, gate)
         return step.gate.acquire(timeout=step.seconds)
 
     def _here(self) -> _Home:

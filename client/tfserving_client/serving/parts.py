@@ -54,7 +54,7 @@ class Splitter:
         else:
             for start in range(0, len(batch), self._size):
                 piece = batch[start : start + self._size]
-                if self._part.kind not in {None, piece.kind} or (
+                if self._part.kind not in (None, piece.kind) or (
                     self._part.rows + len(piece) > self._size
                 ):
                     yield from self.rest()

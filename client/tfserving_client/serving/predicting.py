@@ -20,7 +20,7 @@ from tfserving_client.errors import (
     ServingError,
 )
 from tfserving_client.results import Metadata, Prediction, Signature
-from tfserving_client.serving.asking import Asking, Meeting
+from tfserving_client.serving.asking import Asking
 from tfserving_client.serving.rows import PREDICTIONS, Rows, counted
 from tfserving_client.serving.verbs import Known
 from tfserving_client.tensors.conversion import as_they_are, conformed
@@ -88,7 +88,7 @@ class Preparing:
 class Predicting(Asking):
     """`predict` and its kin; the arguments are those of `Verbs`."""
 
-    def _predict(self, asked: Asked, meeting: Meeting | None) -> Call[Prediction]:
+    def _predict(self, asked: Asked) -> Call[Prediction]:
         context, deadline = self._which(asked), self._deadline(asked.timeout)
         if asked.raw:
             question = Question(context, _raw(asked), deadline)
@@ -99,7 +99,7 @@ class Predicting(Asking):
         try:
             declared = yield from self._declared(context, deadline)
             question = Question(context, _rows(asked, declared), deadline)
-            prediction = yield from self._answer(question, meeting)
+            prediction = yield from self._answer(question)
         except (InvalidInput, Rejected, BadResponse):
             if not was_known:
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -87,15 +87,15 @@ class Rows:
         return replace(self, inputs=cut, rows=len(range(*rows.indices(self.rows))))
 
     @property
-    def kind(self) -> Hashable:
+    def kind(self) -> object:
         """Equal for those that can be merged."""
         if self.rows is None:
             return object()
-        tensors = [
-            (alias, None if isinstance(values, list) else (values.dtype, values.shape[1:]))
+        tensors = {
+            alias: None if isinstance(values, list) else (values.dtype, values.shape[1:])
             for alias, values in self.inputs.items()
-        ]
-        return self.signature, self.outputs, tuple(sorted(tensors))
+        }
+        return self.signature, self.outputs, tensors
 
 
 def merged(batches: Sequence[Rows]) -> Rows:

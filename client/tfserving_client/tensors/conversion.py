@@ -186,7 +186,7 @@ def _floats(what: str, array: Array, row: DType) -> Array:
     except OverflowError:  # an integer of Python beyond them all
         raise InvalidInput(f"{what} holds an integer that {row.name} cannot hold") from None
     lost = np.isinf(held)
-    if array.dtype.kind in "fc":
+    if array.dtype.kind in "fc" and lost.any():
         lost &= np.isfinite(array)
     elif array.dtype.kind in "iu":
         lost |= _differ(held.real, array)
@@ -224,19 +224,23 @@ def _bits(array: Array, row: DType) -> Array:
 def _strings(what: str, value: Any) -> Array:
     array = _array(what, value, object)
     leaves = array.ravel().tolist()
-    if set(map(type, leaves)) == {bytes}:
+    kinds = set(map(type, leaves))
+    if kinds == {bytes}:
         return array
     made = np.empty(len(leaves), object)
-    made[:] = [_encoded(what, leaf) for leaf in leaves]
+    try:
+        if kinds == {str}:  # in a third of the time
+            made[:] = list(map(str.encode, leaves))
+        else:
+            made[:] = [_encoded(what, leaf) for leaf in leaves]
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{what} holds {shown(error.object)}, no valid text") from error
     return made.reshape(array.shape)
 
 
 def _encoded(what: str, leaf: Any) -> bytes:
     if isinstance(leaf, str):
-        try:
-            return leaf.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidInput(f"{what} holds {shown(leaf)}, no valid text") from error
+        return leaf.encode()
     if isinstance(leaf, bytes):
         return bytes(leaf)
     if isinstance(leaf, list | tuple):

@@ -100,7 +100,7 @@ def test_a_part_is_for_one_signature_and_never_over_size(items: list[Any], size:
         batches = [piece for piece in part.pieces if isinstance(piece, Rows)]
         assert part.rows == sum(map(len, batches)) <= size
         assert 1 <= len(part.pieces) <= size
-        assert {batch.kind for batch in batches} <= {part.kind}
+        assert all(batch.kind == part.kind for batch in batches)
 
 
 def test_parts_are_filled_up() -> None:
