@@ -47,7 +47,7 @@ def tell(rows: Iterable[Row]) -> int:
     return 1 if missed else 0
 
 
-def throughput(figure: str, ours: Work, peer: Work, limit: float) -> Row:
+def throughput(figure: str, ours: Work, peer: Work, limit: float | None) -> Row:
     """Images per second; the ratio is the median of the rounds' ratios."""
     rates = [(_rate(ours), _rate(peer)) for _ in range(ROUNDS + 1)][1:]  # the first warms up
     medians = [statistics.median(side) for side in zip(*rates, strict=True)]
