@@ -38,7 +38,7 @@ BEFORE = os.environ.get("BEFORE")
 MOST_MS = 50.0
 MOST_OF_BEFORE = 1.3
 _SHOWN, _CELL, _NAME = 8, 84, 190  # pages a row; pixels of a picture and of the row's name
-_REFUSALS, _PAIRS = 50, 300
+_REFUSALS, _PAIRS = 50, 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -72,13 +72,12 @@ def _bands(dark: tf.Tensor) -> tf.Tensor:
 
 def _lines(dark: tf.Tensor, bands: tf.Tensor) -> tf.Tensor:
     """Long thin lines along either axis, above all those from edge to edge."""
-    bands = tf.cast(bands, tf.float32)
-    shown = tf.cast(dark, tf.float32) * (1.0 - bands)
     # The lines sought run from left to right in both.
-    bands, shown = (tf.stack([each, transposed(each)]) for each in (bands, shown))
-    thin = shown - greatest(-greatest(-shown, _THIN // 2), _THIN // 2)
+    masks = tf.stack([bands, dark & ~bands])
+    bands, shown = tf.unstack(tf.cast(tf.stack([masks, transposed(masks)], 1), tf.float32))
+    thin = shown - greatest(-greatest(-shown, _THIN // 2, -2), _THIN // 2, -2)
     # Where lines cross, neither is thin.
-    drawn = -transposed(greatest(-greatest(transposed(thin), _GAP), _GAP)) * shown
+    drawn = -greatest(-greatest(thin, _GAP, -1), _GAP, -1) * shown
     blocks = SIDE // _BLOCK
     blocky = [2, SIDE, blocks, _BLOCK]
     ends = np.ones(blocks, np.float32)
