@@ -78,7 +78,9 @@ def embedding() -> Specimen:
 
 def normalised() -> Specimen:
     scaled = LAYERS.Normalization(mean=[10.0, -3.0], variance=[4.0, 1.0])
-    model = keras.Sequential([keras.Input((2,), name="sizes in m"), scaled, LAYERS.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input((2,), name="sizes in m"), scaled, LAYERS.Dense(1, name="dense")]
+    )
     model.compile("adam", "mse", metrics=["mean_absolute_error"])
     samples = {"x": _random().random((ROWS, 2)), "y": 1e4 * _random().random(ROWS)}
     return Specimen(model, samples, {"sizes in m"}, {"dense"})
