@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("version", type=Path, nargs="?", help="default: the newest of models/mnist")
     data_help = "as for python -m export (default: the genuine MNIST)"
     parser.add_argument("--data", default=str(real_mnist() or "mnist"), help=data_help)
-    parser.add_argument("--images", type=int, default=1_000, help="test images (default: 1000)")
+    parser.add_argument("--images", type=int, default=500, help="test images (default: 500)")
     options = parser.parse_args(arguments)
     whole = data.load(options.data).test
     chosen = np.random.default_rng(0).permutation(len(whole))[: options.images]
@@ -88,8 +88,8 @@ def _distortions(model: ServedModel, test: data.Split) -> Iterator[Row]:
         yield Row(
             f"{name} ({how.reason})" if how.reason else name,
             f"{right.mean():.2%}, {below:.1f} points below plain: {lost} lost, {won} won",
-            f"{most:.1f} below",
-            bool(below <= most),
+            f"{most:.1f} below, and chance",
+            how.allows(int(lost), int(won), len(test)),
         )
 
 

@@ -82,7 +82,9 @@ def no_single_digit(model: ServedModel, test: Split) -> Iterator[Row]:
         )
     stacked = _asked(model, pages.several(test.images[: _PAGES * 2], 2, stacked=True))
     sure = int((stacked.max(axis=1) > UNSURE).sum())
-    yield Row("not one digit: two that nearly touch", f"{sure} of {len(stacked)} above {UNSURE}")
+    yield Row(
+        "not one digit: two digits, one beneath another", f"{sure} of {len(stacked)} above {UNSURE}"
+    )
 
 
 def blank_pages(model: ServedModel) -> Iterator[Row]:

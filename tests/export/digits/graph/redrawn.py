@@ -45,6 +45,13 @@ class Redrawing:
     margin: float = 0.01  # of accuracy that it may cost
     reason: str = ""  # why it may cost more than others
 
+    def allows(self, lost: int, won: int, images: int) -> bool:
+        """Whether so many of the images may be read wrong now, and right now, when redrawn.
+
+        The same images on both sides: only those that changed sides are subject to chance.
+        """
+        return bool(lost - won <= self.margin * images + (lost + won) ** 0.5)
+
 
 REDRAWINGS = {
     "60 px": Redrawing(page=(60, 60)),
