@@ -45,14 +45,24 @@ def of_digit(ink: tf.Tensor, noise: tf.Tensor, aspect: tf.Tensor) -> tuple[tf.Te
     The page is `aspect` times as wide as high. The place is float32 [SIDE, SIDE] of 0 and 1.
     """
     strongest = tf.reduce_max(ink)
-    dark, faint = (ink > tf.maximum(share * strongest, noise) for share in (_DARK, _FAINT))
-    bands = _bands(dark)
-    lines = _lines(faint, bands)
-    dark &= ~(bands | lines)
-    place, is_one = tf.cond(
-        tf.reduce_any(dark),
-        lambda: _chosen(ink, dark, bands, tf.reduce_any(lines), aspect),
-        lambda: (tf.zeros_like(ink), tf.constant(True)),
+
+    def look(share: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        dark, faint = (ink > tf.maximum(least * strongest, noise) for least in (share, _FAINT))
+        bands = _bands(dark)
+        lines = _lines(faint, bands)
+        dark &= ~(bands | lines)
+        place, is_one, at_edge = tf.cond(
+            tf.reduce_any(dark),
+            lambda: _chosen(ink, dark, bands, tf.reduce_any(lines), aspect),
+            lambda: (tf.zeros_like(ink), tf.constant(True), tf.constant(False)),
+        )
+        return 3.0 * share, place, is_one, at_edge
+
+    # A digit that hangs together with the edge may do so by a shadow, which is fainter.
+    _, place, is_one, _ = tf.while_loop(
+        lambda share, _, __, at_edge: at_edge & (share < 1.0),
+        look,
+        (tf.constant(_DARK), tf.zeros_like(ink), tf.constant(True), tf.constant(True)),
     )
     return place, is_one
 
@@ -113,7 +123,7 @@ class _Parts:
 
 def _chosen(
     ink: tf.Tensor, dark: tf.Tensor, bands: tf.Tensor, has_lines: tf.Tensor, aspect: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     # On a grid twice as wide, gaps of a cell are closed.
     pairs = tf.reshape(dark, [SIDE // 2, 2, SIDE // 2, 2])
     cells = tf.where(dark)
@@ -122,9 +132,9 @@ def _chosen(
     edge = tf.pad(tf.zeros([SIDE - 2, SIDE - 2], tf.bool), [[1, 1], [1, 1]], constant_values=True)
     edge |= greatest_around(tf.cast(bands, tf.float32), 1) > 0.0
     parts = _measured(cells, part, tf.gather_nd(ink, cells), tf.gather_nd(edge, cells), aspect)
-    belongs, is_one = _digit_of(parts, has_lines)
+    belongs, is_one, at_edge = _digit_of(parts, has_lines)
     kept = tf.scatter_nd(cells, tf.cast(tf.gather(belongs, part), tf.float32), [SIDE, SIDE])
-    return greatest_around(kept, 1), is_one
+    return greatest_around(kept, 1), is_one, at_edge
 
 
 def _measured(
@@ -158,8 +168,8 @@ def _measured(
     )
 
 
-def _digit_of(parts: _Parts, has_lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which parts are the digit, bool [k], and is it one; are there lines on the page?"""
+def _digit_of(parts: _Parts, has_lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Which parts are the digit, bool [k], is it one, and at the edge; are there lines?"""
     is_foreign = parts.is_box | parts.at_edge
     is_odd = is_foreign | parts.is_flat
     main = tf.cast(tf.argmax(tf.where(is_odd, 0.1 * parts.mass, parts.mass)), tf.int32)
@@ -195,4 +205,4 @@ def _digit_of(parts: _Parts, has_lines: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
         | (width > _WIDE * height)
     )
     # What stands apart may be another digit, or the rest of one that a fine pen left in pieces.
-    return belongs | is_apart, is_one
+    return belongs | is_apart, is_one, tf.reduce_any(is_main & parts.at_edge)
