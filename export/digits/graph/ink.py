@@ -125,4 +125,5 @@ def _noise(grey: tf.Tensor, to_ink: tf.Tensor) -> tf.Tensor:
 
 def _median(values: tf.Tensor) -> tf.Tensor:
     values = tf.reshape(values, [-1])
-    return tf.math.top_k(values, tf.size(values) - tf.size(values) // 2).values[-1]
+    upper = tf.size(values) - tf.size(values) // 2
+    return tf.reduce_min(tf.math.top_k(values, upper, sorted=False).values)
