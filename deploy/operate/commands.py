@@ -404,13 +404,13 @@ def _rotate_key(options: argparse.Namespace) -> int:
 
 
 def _say_key(made: Key) -> None:
-    from deploy.operate.access import keys
+    from deploy.operate.access import waiting
 
     print(made.key, flush=True)
     # Only a person at a terminal is shown it twice: elsewhere standard error becomes a log.
     shown = made.key if sys.stderr.isatty() else "KEY"
     port = int(os.environ.get("GATEWAY_PORT") or 8443)
-    keys.wait_until_known(made.key, port)
+    waiting.wait_until_known(made.key, port)
     until = f" until {made.ends:%Y-%m-%d %H:%M} UTC" if made.ends else ""
     _say(
         f"{made.name} can call now{until}, as the header x-api-key or DIGITS_API_KEY says, or draw"

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from export.digits.data.sources import Split
 from export.publication.serving_path import ServedModel
 from tests.export.digits.graph import pages
 from tests.export.digits.graph.redrawn import REDRAWINGS, redraw
+from tests.ways_up import ORIENTATION, STORED
 from tfserving_client.digits.images import prepare
 
 SURE, UNSURE = 0.9, 0.5  # probabilities: at least this is sure; at most this is not
 LEAST_RIGHT, MOST_SURELY_WRONG = 0.95, 0.005  # of all pages
 _DIGITS, _PAGES = 50, 40  # pages of a kind, with one digit and with another number of them
-_ORIENTATION = 0x0112  # EXIF's tag
-# EXIF's orientation → how a camera that was held so stores an upright picture.
-STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
-    2: ImageOps.mirror,
-    3: lambda image: image.rotate(180),
-    4: ImageOps.flip,
-    5: lambda image: image.transpose(Image.Transpose.TRANSPOSE),
-    6: lambda image: image.transpose(Image.Transpose.ROTATE_90),
-    7: lambda image: image.transpose(Image.Transpose.TRANSVERSE),
-    8: lambda image: image.transpose(Image.Transpose.ROTATE_270),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +91,12 @@ def ways_up(model: ServedModel, test: Split) -> Iterator[Row]:
         for file in redraw(test.images[:_DIGITS], REDRAWINGS["150 px"])
     ]
     want = _asked(model, map(_saved, upright)).argmax(axis=1)
-    for orientation, stored in STORED.items():
+    for orientation in range(2, 9):
         exif = Image.Exif()
-        exif[_ORIENTATION] = orientation
-        files = [_saved(stored(image), "JPEG", exif=exif, quality=95) for image in upright]
+        exif[ORIENTATION] = orientation
+        files = [
+            _saved(STORED[orientation](image), "JPEG", exif=exif, quality=95) for image in upright
+        ]
         for kind, given in (("file", files), ("PIL image", _opened(files))):
             got = _asked(model, prepare(given).values).argmax(axis=1)
             same = int((got == want).sum())

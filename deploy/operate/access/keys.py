@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import ssl
-import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -22,7 +18,6 @@ _LINE = re.compile(
     r"(?:, ends (?P<ends>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?"
 )
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
-_PATIENCE = 5.0  # seconds for the gateway to take up a key
 _WITHOUT_KEY = "local"  # as the gateway calls callers on this machine
 
 
@@ -60,7 +55,7 @@ def read() -> list[Key]:
 
 
 def create(name: str, days: int | None = None) -> Key:
-    """Make a key; the gateway knows it within a second or two (`wait_until_known`).
+    """Make a key; the gateway knows it within a second or two (`waiting`).
 
     Args:
         name: who holds it.
@@ -84,30 +79,6 @@ def create(name: str, days: int | None = None) -> Key:
         made = _new(name, days)
         _write([*(key for key in keys if key.name != name), made])
     return made
-
-
-def wait_until_known(key: str, port: int) -> None:
-    """Return when the gateway at a port of this machine takes a key, or cannot be asked."""
-    request = urllib.request.Request(
-        f"https://localhost:{port}/models.json", headers={"x-api-key": key}
-    )
-    end = time.monotonic() + _PATIENCE
-    try:
-        trusted = ssl.create_default_context(cafile=gateway() / "ca.pem")
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)
-        )
-        while time.monotonic() < end:
-            try:
-                opener.open(request, timeout=_PATIENCE).close()
-                return
-            except urllib.error.HTTPError as refusal:
-                with refusal:
-                    if refusal.code != 401:
-                        return
-            time.sleep(0.1)
-    except OSError:  # none runs, or it shows a certificate from elsewhere
-        return
 
 
 def rotate(name: str, days: int | None = None, overlap: int = OVERLAP) -> Key:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
@@ -13,7 +13,7 @@ from deploy import FOLDER, model_config
 from deploy.local import text_files
 from deploy.local.batching import limits
 from deploy.local.errors import ServingError
-from deploy.operate.stack.served import INSIDE, MODELS, place
+from deploy.operate.stack.served import INSIDE, MODELS, folder_of, place
 from deploy.server_messages import ModelServerConfig
 
 BATCHING, MONITORING = "batching.config", "monitoring.config"
@@ -23,7 +23,7 @@ _MESSAGES = {
     MONITORING: text_files.MonitoringConfig,
 }
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # as exported; stands in paths and metrics
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # as exported; stands in paths and metrics
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # Strings and comments, passed over, or a number that begins with 0 and goes on.
 _OCTAL = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#.*|(?<![\w.])-?(0[0-9]+)(?![\w.])""")
@@ -64,6 +64,13 @@ def problems(files: Mapping[str, bytes], models: Path, running: bytes = b"") -> 
     for model in listed:
         for problem in _of_model(model, models, before.get(model.name)):
             yield f"{_path(MODELS)}: model {model.name}: {problem}"
+
+
+def misnamed(name: str) -> str:
+    """Why a model cannot be called so; "" if it can."""
+    if _NAME.fullmatch(name):
+        return ""
+    return f"{name!r} is no name: expected letters, digits, '_', '.', '-'"
 
 
 def _path(name: str) -> str:
@@ -114,8 +121,8 @@ def _octal(name: str, text: str) -> Iterator[str]:
 
 
 def _of_model(model: Any, models: Path, before: Any) -> Iterator[str]:
-    if not NAME.fullmatch(model.name):
-        yield f"{model.name!r} is no name: expected letters, digits, '_', '.', '-'"
+    if wrong := misnamed(model.name):
+        yield wrong
     if model.HasField("logging_config"):
         yield "logging_config ends the server's start: it cannot log requests"
     platform = model.model_platform or ("tensorflow" if model.model_type == 1 else "")
@@ -127,10 +134,10 @@ def _of_model(model: Any, models: Path, before: Any) -> Iterator[str]:
     if not base.startswith("/"):
         yield f"base_path {base!r} is relative; the server wants an absolute one"
         return
-    if INSIDE not in (PurePosixPath(base), *PurePosixPath(base).parents):
+    folder = folder_of(base, models)
+    if folder is None:
         yield f"base_path {base!r} is not in the container, whose versions lie under {INSIDE}"
         return
-    folder = models / PurePosixPath(base).relative_to(INSIDE)
     publish = f"publish one with `python -m export --name {folder.name}`"
     try:
         versions = model_config.versions(folder)

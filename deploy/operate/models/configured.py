@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from deploy import model_config
 from deploy.model_config import ConfigError, Model
@@ -49,8 +49,8 @@ def listing(status: Status | None) -> list[Row]:
         Row(one.name, one.base_path, _on_disk(one.base_path), one.labels, _served(one, status))
         for one in configured
     ]
-    known = {_folder(one.base_path) for one in configured}
     root = served.models_folder()
+    known = {served.folder_of(one.base_path, root) for one in configured}
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if folder not in known and folder.is_dir() and (found := model_config.versions(folder)):
             rows.append(Row(folder.name, "", sorted(found), {}, None))
@@ -86,8 +86,8 @@ def add(name: str, path: str | None) -> list[str]:
         InputError: that is no name, or no path that the server sees.
         Refused: it is configured already.
     """
-    if not server.NAME.fullmatch(name):
-        raise InputError(f"{name!r} is no name: expected letters, digits, '_', '.', '-'")
+    if wrong := server.misnamed(name):
+        raise InputError(wrong)
     configured, place = _read(), served.place(served.MODELS)
     if any(one.name == name for one in configured):
         raise Refused(f"{name} is configured already, in {place}")
@@ -147,21 +147,14 @@ def _write(text: str) -> None:
     secret_files.replace(served.OWN / served.MODELS, text.encode())
 
 
-def _folder(base_path: str) -> Path | None:
-    """Where the server's path lies on this machine; None if it does not."""
-    path = PurePosixPath(base_path)
-    if not path.is_relative_to(served.INSIDE):
-        return None
-    return served.models_folder() / path.relative_to(served.INSIDE)
-
-
 def _base_path(name: str, path: str | None) -> str:
     """What the server calls the folder."""
     if path is None:
         return str(served.INSIDE / name)
-    if server.URI.match(path) or (_folder(path) and not Path(path).is_dir()):
+    root = served.models_folder()
+    if server.URI.match(path) or (served.folder_of(path, root) and not Path(path).is_dir()):
         return path
-    folder, root = Path(path).resolve(), served.models_folder()
+    folder = Path(path).resolve()
     if not folder.is_relative_to(root):
         raise InputError(
             f"--path {path}: {folder} is not in {root}, which is all that the servers see; move it "
@@ -171,7 +164,7 @@ def _base_path(name: str, path: str | None) -> str:
 
 
 def _on_disk(base_path: str) -> list[int] | None:
-    folder = _folder(base_path)
+    folder = served.folder_of(base_path, served.models_folder())
     try:
         return sorted(model_config.versions(folder)) if folder else None
     except FileNotFoundError:

@@ -25,6 +25,12 @@ def models_folder() -> Path:
     return (FOLDER / (os.environ.get("MODELS") or "../models")).resolve()
 
 
+def folder_of(base_path: str, models: Path) -> Path | None:
+    """Where the server's path lies on this machine; None if it is not in the models' folder."""
+    path = PurePosixPath(base_path)
+    return models / path.relative_to(INSIDE) if path.is_relative_to(INSIDE) else None
+
+
 def place(name: str) -> Path:
     """Where a file of the configuration is written."""
     return OWN / name if (OWN / name).exists() else SOURCE / name

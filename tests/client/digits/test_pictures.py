@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tests.client.conftest import ScriptedGrpc, Shell
+from tests.ways_up import ORIENTATION, STORED
 from tfserving_client import InvalidInput, Rejected
 from tfserving_client.digits import pictures
 from tfserving_client.digits.images import prepare
 from tfserving_client.digits.pictures import MAX_FILE_BYTES, fault
 
 RNG = np.random.default_rng(0)
-ORIENTATION = 0x0112
-# For each orientation, how a camera that was held so stores an upright picture.
-STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
-    1: lambda image: image,
-    2: ImageOps.mirror,
-    3: lambda image: image.rotate(180),
-    4: ImageOps.flip,
-    5: lambda image: image.transpose(Image.Transpose.TRANSPOSE),
-    6: lambda image: image.transpose(Image.Transpose.ROTATE_90),
-    7: lambda image: image.transpose(Image.Transpose.TRANSVERSE),
-    8: lambda image: image.transpose(Image.Transpose.ROTATE_270),
-}
 
 
 def _without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:

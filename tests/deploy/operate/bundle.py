@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +33,14 @@ def docker(*arguments: str, text: str | None = None) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def _run(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 class Bundle:
@@ -58,14 +66,8 @@ class Bundle:
         }
 
     def __call__(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*DEPLOY, *arguments],
-            cwd=self.models,  # wherever one is
-            env={**self._environment, **changed},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environment = {**self._environment, **changed}
+        return _run([*DEPLOY, *arguments], self.models, environment)  # wherever one is
 
     def interrupted(self, line: str, *arguments: str) -> int:
         """The exit status after a Ctrl-C as soon as the command's progress says `line`."""
@@ -84,28 +86,13 @@ class Bundle:
         """A command in the checkout's root, typed in a shell that knows nothing of the bundle."""
         known = settings.names()
         blank = {name: value for name, value in self._environment.items() if name not in known}
-        return subprocess.run(
-            command,
-            cwd=self.root,
-            env={**blank, **changed},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return _run(command, self.root, {**blank, **changed})
 
     def typed(self, commands: str) -> subprocess.CompletedProcess[str]:
         """Lines of a README, in the root; models and secrets where they are by default."""
         url = f"grpc://localhost:{self.grpc}"
         by_default = {"MODELS": "", "DEPLOY_SECRETS": "", "DIGITS_URL": url}
-        return subprocess.run(
-            ["bash", "-e"],
-            input=commands,
-            cwd=self.root,
-            env={**self._environment, **by_default},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return _run(["bash", "-ec", commands], self.root, {**self._environment, **by_default})
 
     def left(self) -> str:
         """The project's containers, networks and named volumes."""

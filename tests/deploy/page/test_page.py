@@ -16,6 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from tests.deploy.page.conftest import Page
 from tests.deploy.page.door import Door
 from tests.deploy.page.strokes import Stroke
+from tests.ways_up import ORIENTATION
 
 EMPTY = [[0] * 28] * 28
 
@@ -194,7 +195,7 @@ def test_a_picture_lies_as_its_camera_was_held(
 ) -> None:
     upright = ImageOps.invert(Image.fromarray(golden["images"][35]).resize((300, 300)))
     turned, tags = upright.rotate(90, expand=True), Image.Exif()
-    tags[0x0112] = 6  # to be turned a quarter to the right
+    tags[ORIENTATION] = 6  # to be turned a quarter to the right
     turned.save(tmp_path / "digit.jpg", exif=tags)
     page.drop(tmp_path / "digit.jpg")
     page.until(lambda: page.text("digit") != "?", "an answer")

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from export.digits.data.sources import Dataset
 from export.digits.graph.decoding import MAX_FILE_BYTES, MAX_SCANS, MAX_SIDE, decode
 from export.digits.graph.preprocessing import normalise_files
+from tests.ways_up import ORIENTATION
 
 Normalise = Callable[[list[bytes]], NDArray[np.uint8]]
 
@@ -185,7 +186,9 @@ def test_a_markers_stroke_is_worn_and_a_fine_pens_filled(normalise: Normalise) -
 def _said(orientation: int, order: str) -> bytes:
     """EXIF data of one entry, in either byte order."""
     header = (b"MM" if order == ">" else b"II") + struct.pack(f"{order}HIH", 42, 8, 1)
-    return b"Exif\0\0" + header + struct.pack(f"{order}HHIHHI", 0x0112, 3, 1, orientation, 0, 0)
+    return (
+        b"Exif\0\0" + header + struct.pack(f"{order}HHIHHI", ORIENTATION, 3, 1, orientation, 0, 0)
+    )
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
