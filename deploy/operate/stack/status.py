@@ -61,6 +61,16 @@ class Row:
     well: bool = True
 
     @property
+    def failed(self) -> set[tuple[str, str, int]]:
+        """The versions that could not be loaded: where, of which model, and which."""
+        return {
+            (self.container.name, name, version.version)
+            for name, versions in self.models.items()
+            for version in versions or ()
+            if version.error
+        }
+
+    @property
     def lacking(self) -> list[str]:
         """The models that it is asked for, and of which it has no version AVAILABLE."""
         return [
@@ -116,17 +126,22 @@ def settle(engine: docker.DockerClient, project: str, *, timeout: float) -> Stat
     """Wait until every replica answers for every model that is configured.
 
     Raises:
-        Refused: that took longer than `timeout` seconds; says what is missing and why.
+        Refused: a version failed meanwhile, or that took longer than `timeout` seconds; says what
+            is missing and why.
     """
-    deadline = time.monotonic() + timeout
+    started = time.monotonic()
+    known: set[tuple[str, str, int]] | None = None  # failures of before, which may be mended
     while True:
         found = gather(engine, project)
         lacking = next((row for row in found.rows if row.lacking), None)
         if not lacking:
             return found
-        if time.monotonic() > deadline:
+        if known is None:
+            known = lacking.failed
+        waited = time.monotonic() - started
+        if waited > timeout or lacking.failed - known:
             words = "; ".join(lacking.trouble)
-            raise Refused(f"after {timeout:g} s {lacking.container.name}: {words}")
+            raise Refused(f"after {waited:.0f} s {lacking.container.name}: {words}")
         time.sleep(1)
 
 

@@ -336,7 +336,7 @@ def test_models_of_any_name_come_and_go_while_others_answer(
         own = bundle.root / "deploy" / "machine" / "server" / "models.config"
         before = own.read_text()
         (publish("broken") / "saved_model.pb").write_bytes(b"broken")
-        refused = bundle("models", "add", "broken", "--timeout", "40")
+        refused = bundle("models", "add", "broken")
         assert refused.returncode == 1
         assert "version 1 of broken failed to load" in _last(refused)
         assert own.read_text() == before
