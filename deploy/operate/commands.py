@@ -199,7 +199,7 @@ def _up(options: argparse.Namespace) -> int:
         before = stack.as_it_runs(client, compose)
         earlier = served.read(served.COPY)
         if "models.config" in served.hand_over(files) and earlier:
-            _say("config  running servers read models.config again within 30 s")
+            _say("config  running servers read models.config again within 2 s")
         try:
             stack.up(client, compose, before, timeout=options.timeout)
             status.settle(client, compose.config["name"], timeout=options.timeout)
@@ -379,7 +379,7 @@ def _take_up(client: docker.DockerClient | None, timeout: float) -> None:
     served.hand_over(served.source())
     known = settings.read()
     if client and served.AS_SETTING.items() <= known.items():
-        _say("config  running servers read models.config again within 30 s")
+        _say("config  running servers read models.config again within 2 s")
         status.settle(client, engine.Compose().config["name"], timeout=timeout)
         _say("config  every replica has a version of every model AVAILABLE")
     else:

@@ -67,7 +67,7 @@ def test_no_flag_is_a_trap() -> None:
     assert flags.enable_profiler is False
     assert flags.enable_grpc_healthcheck_service
     assert flags.allow_version_labels_for_unavailable_models
-    assert flags.model_config_file_poll_wait_seconds > 0
+    assert 0 < flags.model_config_file_poll_wait_seconds <= 5  # a rollback waits for it
     assert not flags.enable_batching
 
 

@@ -50,7 +50,7 @@ def read(folder: Path) -> dict[str, bytes]:
 def hand_over(files: Mapping[str, bytes]) -> list[str]:
     """Make the copy hold these files and no others; the names of those that changed.
 
-    Running servers read `models.config` again within half a minute, and the others when they start.
+    Running servers read `models.config` again within two seconds, and the others when they start.
     """
     COPY.mkdir(exist_ok=True)
     COPY.chmod(0o755)  # the server is another user

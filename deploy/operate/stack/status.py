@@ -33,7 +33,7 @@ _SCHEMES = (
 )
 _TIMEOUT = 2  # seconds for one replica's answer
 _CONFIG = "/config/models.config"  # as the server sees it
-_RECENT = 70  # seconds: what the server refuses it refuses again at each reading, every 30
+_RECENT = 10  # seconds: what the server refuses it refuses again at each reading, every 2
 # What it says of it, in server.cc and file_system_storage_path_source.cc.
 _REFUSAL = re.compile(
     r"(?:Failed to read ModelServerConfig file"
