@@ -1,9 +1,9 @@
-"""`python -m deploy`; `deploy.operate.commands` says what it does."""
+"""`python -m deploy`; `deploy.commands` says what it does."""
 
 import sys
 
 try:
-    from deploy.operate.commands import main
+    from deploy.commands import main
 except KeyboardInterrupt:
     sys.exit(130)
 

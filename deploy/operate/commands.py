@@ -1,24 +1,19 @@
-"""Run the bundle: start it, look at it, stop it, and hand out what opens its door.
-
-Exit status: 0 done (`status`: all is well), 1 refused or failed (`status`: something is not well),
-2 bad usage or input, 3 nothing runs (`status` only), 130 interrupted.
-"""
+"""The commands that start the bundle, look at it, change it, and say who may call it."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import os
-import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from deploy import environment
 from deploy.operate.access import secret_files
-from deploy.operate.errors import InputError, Refused
+from deploy.operate.command_line import command, count, say
+from deploy.operate.errors import Refused
 from deploy.operate.stack import settings
 
 if TYPE_CHECKING:
@@ -27,72 +22,18 @@ if TYPE_CHECKING:
     from deploy.operate.access.certificates import Certificate
     from deploy.operate.access.keys import Key
 
-_EXAMPLES = """examples:
-  python -m deploy up --scale 3 --monitoring
-  KEY=$(python -m deploy keys create alice)
-  python -m deploy models add price
-  python -m deploy certificates --host digits.example.org --host 10.0.0.7
-  python -m deploy status && python -m deploy down"""
 _SOON = timedelta(days=30)  # to a certificate's end
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "cdi": "GPU, by CDI"}
 _MOST_DAYS = 3650  # of a key
 NOTHING_RUNS = 3  # exit status of `status`
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status."""
-    try:
-        options = _parser().parse_args(arguments)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        settings.load()
-        status: int = options.run(options)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
-    except InputError as error:
-        return _fail(error, 2)
-    except Refused as error:
-        return _fail(error, 1)
-    except ModuleNotFoundError as error:
-        return _fail(environment.told(error, "make setup-operate"), 2)
-    except BrokenPipeError:
-        # `| head` has seen enough; the interpreter's own flush would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        return _fail(f"{error.filename or 'the answer'}: {error.strerror or error}", 1)
-    return status
-
-
-def _say(line: object) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _fail(error: object, status: int) -> int:
-    _say(f"python -m deploy: {' '.join(str(error).split())}")
-    return status
-
-
-def _parser() -> argparse.ArgumentParser:
-    looks: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": _EXAMPLES}
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy", description="Run models behind a gateway.", **looks
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(
-        within: Any, name: str, run: Callable[[argparse.Namespace], int] | None, summary: str
-    ) -> argparse.ArgumentParser:
-        sub: argparse.ArgumentParser = within.add_parser(
-            name, help=summary, description=summary, **looks
-        )
-        sub.set_defaults(run=run)
-        return sub
-
+def add_to(commands: Any) -> None:
+    """Add the commands of this room to those of the command line."""
     up = command(commands, "up", _up, "start everything, and return when all of it is well")
     up.add_argument(
         "--scale",
-        type=_count,
+        type=count,
         metavar="N",
         help="replicas of the server (as last time, or 1)",
     )
@@ -104,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     device = up.add_mutually_exclusive_group()
     device.add_argument("--gpu", action="store_true", default=None, help="or fail without one")
     device.add_argument("--cpu", action="store_false", dest="gpu", help="even where there is a GPU")
-    timeout: Any = {"type": _count, "default": 180, "metavar": "S"}
+    timeout: Any = {"type": count, "default": 180, "metavar": "S"}
     timeout["help"] = "seconds to become well (180)"
     up.add_argument("--timeout", **timeout)
     command(commands, "down", _down, "stop and remove everything that runs")
@@ -156,17 +97,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a name or address that clients use, beside localhost (those of the last certificate)",
     )
-    made.add_argument("--days", type=_count, metavar="N", help="valid for, at most 825 (365)")
+    made.add_argument("--days", type=count, metavar="N", help="valid for, at most 825 (365)")
     made.add_argument(
         "--force", action="store_true", help="a new authority, too, whatever files are there"
     )
-    return parser
-
-
-def _count(text: str) -> int:
-    if not (text.isdecimal() and 0 < int(text) < 10**6):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
-    return int(text)
 
 
 def _days(text: str) -> int:
@@ -181,15 +115,15 @@ def _up(options: argparse.Namespace) -> int:
     from deploy.operate.stack import engine, images, served, status
     from deploy.operate.stack import lifecycle as stack
 
-    with engine.connect() as client:
+    with engine.connect() as client, served.changing():
         decided = _decided(client, options)
         device = _DEVICES.get(decided["SERVING_DEVICE"], decided["SERVING_DEVICE"])
-        _say(f"engine  Docker {client.version()['Version']}, serving on the {device}")
+        say(f"engine  Docker {client.version()['Version']}, serving on the {device}")
         if (certificate := certificates.read()) is None:
             _say_certificate(certificates.make())
         elif certificate.expires < datetime.now(UTC) + _SOON:
-            _say(f"  !!    the certificate ends {certificate.expires:%Y-%m-%d %H:%M} UTC;")
-            _say("        `python -m deploy certificates` renews it")
+            say(f"  !!    the certificate ends {certificate.expires:%Y-%m-%d %H:%M} UTC;")
+            say("        `python -m deploy certificates` renews it")
         files = served.source()
         _refuse(_in_files(files, _running(client)))
         compose = engine.Compose({**os.environ, **decided})
@@ -199,7 +133,7 @@ def _up(options: argparse.Namespace) -> int:
         before = stack.as_it_runs(client, compose)
         earlier = served.read(served.COPY)
         if "models.config" in served.hand_over(files) and earlier:
-            _say("config  running servers read models.config again within 2 s")
+            say("config  running servers read models.config again within 2 s")
         try:
             stack.up(client, compose, before, timeout=options.timeout)
             status.settle(client, compose.config["name"], timeout=options.timeout)
@@ -270,7 +204,7 @@ def _refuse(problems: Iterable[str]) -> None:
     """Go no further if there are any."""
     if found := [*problems]:
         for problem in found[:-1]:
-            _say(f"check   {problem}")
+            say(f"check   {problem}")
         raise Refused(found[-1])
 
 
@@ -288,11 +222,11 @@ def _check(_: argparse.Namespace) -> int:
                 try:
                     found += check(client, services[check.__name__])
                 except programs.Unchecked as error:
-                    _say(f"not checked with {check.__name__}: {error}")
+                    say(f"not checked with {check.__name__}: {error}")
     except Refused as error:
         if not found:
             found += _in_files(files)
-        _say(f"nginx.conf and Prometheus' rules are not checked: {error}")
+        say(f"nginx.conf and Prometheus' rules are not checked: {error}")
     print("\n".join(found) or "server, gateway and Prometheus can read what is checked")
     return 1 if found else 0
 
@@ -325,8 +259,7 @@ def _list_models(options: argparse.Namespace) -> int:
     from deploy.operate.models import configured
     from deploy.operate.stack import engine, status
 
-    with contextlib.ExitStack() as opened:
-        client = _engine_if_any(opened)
+    with engine.connect_if_any(say) as client:
         known = status.gather(client, engine.Compose().config["name"]) if client else None
         found = configured.listing(known)
     print(configured.as_json(found) if options.json else "\n".join(configured.lines(found)))
@@ -336,15 +269,13 @@ def _list_models(options: argparse.Namespace) -> int:
 def _change_models(options: argparse.Namespace) -> int:
     """`models add` and `models remove`."""
     from deploy.operate.models import configured
-    from deploy.operate.stack import served
+    from deploy.operate.stack import engine, served
 
-    with contextlib.ExitStack() as opened:
-        client = _engine_if_any(opened)
+    with engine.connect_if_any(say) as client, configured.changing():
         running = _running(client) if client else b""
-        opened.enter_context(configured.changing())
         if options.adds:
             for name in configured.add(options.name, options.path):
-                _say(f"models  {name} is left out: it has no version here")
+                say(f"models  {name} is left out: it has no version here")
         else:
             configured.remove(options.name)
         found = [*_in_files(served.source(), running)]
@@ -354,17 +285,6 @@ def _change_models(options: argparse.Namespace) -> int:
             _take_up(client if running else None, options.timeout)
     _refuse(found)  # one is removed all the same: what is wrong may be the next
     return 0
-
-
-def _engine_if_any(opened: contextlib.ExitStack) -> docker.DockerClient | None:
-    """The engine, until `opened` ends; None, and a line that says why, where there is none."""
-    from deploy.operate.stack import engine
-
-    try:
-        return opened.enter_context(engine.connect())
-    except Refused as error:
-        _say(f"not known what runs: {error}")
-        return None
 
 
 def _take_up(client: docker.DockerClient | None, timeout: float) -> None:
@@ -379,11 +299,11 @@ def _take_up(client: docker.DockerClient | None, timeout: float) -> None:
     served.hand_over(served.source())
     known = settings.read()
     if client and served.AS_SETTING.items() <= known.items():
-        _say("config  running servers read models.config again within 2 s")
+        say("config  running servers read models.config again within 2 s")
         status.settle(client, engine.Compose().config["name"], timeout=timeout)
-        _say("config  every replica has a version of every model AVAILABLE")
+        say("config  every replica has a version of every model AVAILABLE")
     else:
-        _say("config  `python -m deploy up` serves it")
+        say("config  `python -m deploy up` serves it")
     settings.write({**known, **served.AS_SETTING})
 
 
@@ -399,7 +319,7 @@ def _rotate_key(options: argparse.Namespace) -> int:
 
     overlap = options.overlap or keys.OVERLAP
     _say_key(keys.rotate(options.name, options.days, overlap))
-    _say(f"the old key goes on for {overlap} days at most; `keys list` says until when")
+    say(f"the old key goes on for {overlap} days at most; `keys list` says until when")
     return 0
 
 
@@ -412,17 +332,15 @@ def _say_key(made: Key) -> None:
     port = int(os.environ.get("GATEWAY_PORT") or 8443)
     waiting.wait_until_known(made.key, port)
     until = f" until {made.ends:%Y-%m-%d %H:%M} UTC" if made.ends else ""
-    _say(
-        f"{made.name} can call now{until}, as the header x-api-key or DIGITS_API_KEY says, or draw"
-    )
-    _say(f"on https://localhost:{port}/#key={shown}")
+    say(f"{made.name} can call now{until}, as the header x-api-key or DIGITS_API_KEY says, or draw")
+    say(f"on https://localhost:{port}/#key={shown}")
 
 
 def _revoke_key(options: argparse.Namespace) -> int:
     from deploy.operate.access import keys
 
     keys.revoke(options.name)
-    _say(f"{options.name}'s key ends within two seconds")
+    say(f"{options.name}'s key ends within two seconds")
     return 0
 
 
@@ -450,8 +368,8 @@ def _certificates(options: argparse.Namespace) -> int:
 
 
 def _say_certificate(made: Certificate) -> None:
-    _say(f"certificate for {', '.join(made.hosts)} until {made.expires:%Y-%m-%d}; to trust it:")
+    say(f"certificate for {', '.join(made.hosts)} until {made.expires:%Y-%m-%d}; to trust it:")
     ca = secret_files.gateway() / "ca.pem"
     port = os.environ.get("GATEWAY_PORT") or 8443
-    _say(f"  curl --cacert {ca} https://localhost:{port}/healthz")
-    _say(f'  DigitClient("grpcs://localhost:{port}", api_key=…, tls=Tls(ca="{ca}"))')
+    say(f"  curl --cacert {ca} https://localhost:{port}/healthz")
+    say(f'  DigitClient("grpcs://localhost:{port}", api_key=…, tls=Tls(ca="{ca}"))')

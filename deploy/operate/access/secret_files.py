@@ -56,11 +56,15 @@ def locked() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Be the only writer of this folder's files, of all who ask for it so."""
+def alone_in(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Be the only writer of this folder's files, of all who ask for it so.
+
+    Raises:
+        BlockingIOError: another is, and this one does not wait.
+    """
     opened = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX)
+        fcntl.flock(opened, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(opened)

@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy import model_config
-from deploy.model_config import ConfigError, Model
+from deploy.model_config import Model
 from deploy.operate.access import secret_files
 from deploy.operate.checks import server
 from deploy.operate.errors import InputError, Refused
 from deploy.operate.models import editing
 from deploy.operate.stack import served
 from deploy.operate.stack.status import Status, table
-from tfserving_client.results import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ def listing(status: Status | None) -> list[Row]:
     Raises:
         Refused: the configuration cannot be read.
     """
-    configured = _read()
+    configured = served.models()
     rows = [
         Row(one.name, one.base_path, _on_disk(one.base_path), one.labels, _served(one, status))
         for one in configured
@@ -88,7 +87,7 @@ def add(name: str, path: str | None) -> list[str]:
     """
     if wrong := server.misnamed(name):
         raise InputError(wrong)
-    configured, place = _read(), served.place(served.MODELS)
+    configured, place = served.models(), served.place(served.MODELS)
     if any(one.name == name for one in configured):
         raise Refused(f"{name} is configured already, in {place}")
     text = editing.added(place.read_text(), name, _base_path(name, path))
@@ -106,7 +105,7 @@ def remove(name: str) -> None:
     Raises:
         Refused: it is not configured, or the last.
     """
-    names = [one.name for one in _read()]
+    names = [one.name for one in served.models()]
     if name not in names:
         raise Refused(f"{name} is not configured; what is: {', '.join(names) or 'nothing'}")
     if len(names) == 1:
@@ -121,7 +120,7 @@ def remove(name: str) -> None:
 def changing() -> Iterator[None]:
     """Be the only one who changes the configuration; what is done within is undone if it fails."""
     own = served.OWN / served.MODELS
-    with secret_files.alone_in(served.OWN.parent):
+    with served.changing():
         before = own.read_bytes() if own.exists() else None
         handed = served.read(served.COPY)
         try:
@@ -133,13 +132,6 @@ def changing() -> Iterator[None]:
             if served.COPY.exists():
                 served.hand_over(handed)
             raise
-
-
-def _read() -> tuple[Model, ...]:
-    try:
-        return model_config.read(served.place(served.MODELS))
-    except ConfigError as error:
-        raise Refused(str(error)) from None
 
 
 def _write(text: str) -> None:
@@ -176,10 +168,7 @@ def _on_disk(base_path: str) -> list[int] | None:
 def _served(model: Model, status: Status | None) -> list[int] | None:
     rows = status.rows if status else ()
     answers = [found for row in rows if (found := row.models.get(model.name)) is not None]
-    available = [
-        {one.version for one in answer if one.state is State.AVAILABLE} for answer in answers
-    ]
-    return sorted(set.intersection(*available)) if available else None
+    return sorted(frozenset.intersection(*(one.available for one in answers))) if answers else None
 
 
 def _numbers(numbers: Sequence[int] | None) -> str:

@@ -1,4 +1,4 @@
-"""The text of a `models.config`, changed by one model: comments, labels and all else stay.
+"""The text of a `models.config`, changed in one model: comments and all else stay.
 
 A text that is written as few write it is written anew, and says the same without comments. All
 functions raise `text_format.ParseError` if the text is no ModelServerConfig.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from google.protobuf import text_format
 
@@ -29,8 +29,7 @@ def added(text: str, name: str, base_path: str) -> str:
         text_format.Parse(f"{_LIST} {{ {entry} }}", ModelServerConfig()).model_config_list
     )
     for _, end in _messages(text, _LIST):
-        before = text[: end - 1].rstrip(" \t")
-        text = before + ("" if before.endswith("\n") else "\n") + entry + text[end - 1 :]
+        text = _with(text, end, entry)
     return _if_it_says(config, text)
 
 
@@ -40,9 +39,60 @@ def removed(text: str, name: str) -> str:
     listed = config.model_config_list.config
     (number,) = (i for i, model in enumerate(listed) if model.name == name)
     del listed[number]
-    for start, end in [*_messages(text, _LIST, "config")][number : number + 1]:
-        text = text[:start].rstrip(" \t") + re.sub(r"^[ \t]*\n", "", text[end:])
+    for start, end in _entry(text, number):
+        text = _without(text, start, end)
     return _if_it_says(config, text)
+
+
+def labelled(text: str, name: str, labels: Mapping[str, int]) -> str:
+    """The text in which that model has these labels and serves their versions and no others.
+
+    Without labels it has no policy, either: the server serves the newest.
+    """
+    config = text_format.Parse(text, ModelServerConfig())
+    listed = config.model_config_list.config
+    (number,) = (i for i, model in enumerate(listed) if model.name == name)
+    versions = " ".join(f"versions: {version}" for version in sorted({*labels.values()}))
+    lines = [f"model_version_policy {{ specific {{ {versions} }} }}"] if labels else []
+    lines += [
+        f"version_labels {{ key: {json.dumps(label, ensure_ascii=False)} value: {version} }}"
+        for label, version in labels.items()
+    ]
+    for field in ("model_version_policy", "version_labels"):
+        listed[number].ClearField(field)
+    listed[number].MergeFrom(
+        text_format.Parse(
+            f"{_LIST} {{ config {{ {' '.join(lines)} }} }}", ModelServerConfig()
+        ).model_config_list.config[0]
+    )
+    for start, end in _entry(text, number):
+        within = [
+            message
+            for field in ("model_version_policy", "version_labels")
+            for message in _messages(text, _LIST, "config", field)
+            if start < message[0] < end
+        ]
+        for message in sorted(within, reverse=True):
+            text = _without(text, *message)
+    for _, end in _entry(text, number):
+        text = _with(text, end, "".join(f"    {line}\n" for line in lines), closed="  ")
+    return _if_it_says(config, text)
+
+
+def _entry(text: str, number: int) -> list[tuple[int, int]]:
+    """Where the model of that number stands; nothing where the text is not written as usual."""
+    return [*_messages(text, _LIST, "config")][number : number + 1]
+
+
+def _with(text: str, end: int, lines: str, *, closed: str = "") -> str:
+    """With more lines before the brace that ends at `end`, and that is indented by `closed`."""
+    before = text[: end - 1].rstrip(" \t")
+    return before + ("" if before.endswith("\n") else "\n") + lines + closed + text[end - 1 :]
+
+
+def _without(text: str, start: int, end: int) -> str:
+    """Without what stands there, and without the line that would be left empty."""
+    return text[:start].rstrip(" \t") + re.sub(r"^[ \t]*\n", "", text[end:])
 
 
 def _messages(text: str, *path: str) -> Iterator[tuple[int, int]]:

@@ -37,6 +37,22 @@ def connect() -> Iterator[docker.DockerClient]:
         raise Refused(f"the container engine failed: {error}") from error
 
 
+@contextlib.contextmanager
+def connect_if_any(say: Callable[[str], None]) -> Iterator[docker.DockerClient | None]:
+    """As `connect`; None, and a line that says why, where no engine answers.
+
+    Raises:
+        Refused: it failed later, inside the `with`.
+    """
+    with contextlib.ExitStack() as opened:
+        client = None
+        try:
+            client = opened.enter_context(connect())
+        except Refused as error:
+            say(f"not known what runs: {error}")
+        yield client
+
+
 def _connect() -> docker.DockerClient:
     _docker("compose", "version", missing="Docker has no Compose plugin; install it")
     # The command heeds contexts, the SDK only DOCKER_HOST: they should mean the same engine.

@@ -5,12 +5,15 @@ A file of this machine's own goes before the bundle's. The copy holds only what 
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from deploy import FOLDER
+from deploy import FOLDER, model_config
+from deploy.model_config import ConfigError, Model
 from deploy.operate.access import secret_files
+from deploy.operate.errors import Refused
 
 SOURCE = FOLDER / "server"
 OWN = FOLDER / "machine" / "server"
@@ -31,6 +34,22 @@ def folder_of(base_path: str, models: Path) -> Path | None:
     return models / path.relative_to(INSIDE) if path.is_relative_to(INSIDE) else None
 
 
+@contextlib.contextmanager
+def changing() -> Iterator[None]:
+    """Be the only one who changes the configuration.
+
+    Raises:
+        Refused: another command does.
+    """
+    try:
+        with secret_files.alone_in(OWN.parent, wait=False):
+            yield
+    except BlockingIOError:
+        raise Refused(
+            "another command changes what is served at this moment; when it has ended, try again"
+        ) from None
+
+
 def place(name: str) -> Path:
     """Where a file of the configuration is written."""
     return OWN / name if (OWN / name).exists() else SOURCE / name
@@ -39,6 +58,18 @@ def place(name: str) -> Path:
 def source() -> dict[str, bytes]:
     """The files of the configuration as they are written, by name."""
     return {**read(SOURCE), **read(OWN)}
+
+
+def models() -> tuple[Model, ...]:
+    """The models of the configuration as it is written.
+
+    Raises:
+        Refused: it cannot be read.
+    """
+    try:
+        return model_config.read(place(MODELS))
+    except ConfigError as error:
+        raise Refused(str(error)) from None
 
 
 def read(folder: Path) -> dict[str, bytes]:

@@ -56,7 +56,7 @@ class Row:
     """
 
     container: Container
-    models: Mapping[str, Sequence[VersionStatus] | None]
+    models: Mapping[str, Served | None]
     trouble: Sequence[str] = ()
     well: bool = True
 
@@ -65,8 +65,8 @@ class Row:
         """The versions that could not be loaded: where, of which model, and which."""
         return {
             (self.container.name, name, version.version)
-            for name, versions in self.models.items()
-            for version in versions or ()
+            for name, answer in self.models.items()
+            for version in (answer.versions if answer else ())
             if version.error
         }
 
@@ -75,9 +75,8 @@ class Row:
         """The models that it is asked for, and of which it has no version AVAILABLE."""
         return [
             name
-            for name, versions in self.models.items()
-            if versions is not None
-            and not any(version.state is State.AVAILABLE for version in versions)
+            for name, answer in self.models.items()
+            if answer is not None and not answer.available
         ]
 
 
@@ -234,11 +233,10 @@ def _replica(engine: docker.DockerClient, one: Container, gateway: str | None) -
         said = container.logs(since=int(time.time()) - _RECENT).decode(errors="replace")
         if refusals := _REFUSAL.findall(said):
             trouble.append(f"its log says: {refusals[-1]}")
-    versions = {name: answer.versions if answer else None for name, answer in answers.items()}
-    lacking = Row(one, versions).lacking
+    lacking = Row(one, answers).lacking
     trouble += [f"no version of {name} is AVAILABLE" for name in lacking]
     well = all(difference.kind is Kind.WAITING for difference in found) and not refusals
-    return Row(one, versions, trouble, well and not lacking)
+    return Row(one, answers, trouble, well and not lacking)
 
 
 def _ask(urls: Sequence[str], model: Model) -> Served | None:
@@ -248,20 +246,24 @@ def _ask(urls: Sequence[str], model: Model) -> Served | None:
     return next((answer for answer in answers if answer is not None), None)
 
 
-def _listed(models: Mapping[str, Sequence[VersionStatus] | None]) -> list[Any] | None:
+def _listed(models: Mapping[str, Served | None]) -> list[Any] | None:
     """Every version of every model; None if nothing is known of any."""
-    answers = [(name, versions) for name, versions in models.items() if versions is not None]
-    found = [{"model": name, **asdict(one)} for name, versions in answers for one in versions]
+    answers = [(name, answer) for name, answer in models.items() if answer is not None]
+    found = [
+        {"model": name, **asdict(one), "labels": _labels(answer, one)}
+        for name, answer in answers
+        for one in answer.versions
+    ]
     return found if answers else None
 
 
-def _serving(models: Mapping[str, Sequence[VersionStatus] | None]) -> list[str]:
+def _serving(models: Mapping[str, Served | None]) -> list[str]:
     """The versions of each model; with its name, if there are several."""
     names = [f"{name} " if len(models) > 1 else "" for name in models]
     return [
-        name + ", ".join(map(_words, _told(versions)))
-        for name, versions in zip(names, models.values(), strict=True)
-        if versions is not None
+        name + ", ".join(_words(answer, one) for one in _told(answer.versions))
+        for name, answer in zip(names, models.values(), strict=True)
+        if answer is not None
     ]
 
 
@@ -270,8 +272,13 @@ def _told(versions: Sequence[VersionStatus]) -> list[VersionStatus]:
     return [one for one in versions if one.error or one.state is not State.END]
 
 
-def _words(version: VersionStatus) -> str:
-    return f"{version.version} {'FAILED' if version.error else version.state}"
+def _words(answer: Served, version: VersionStatus) -> str:
+    state = "FAILED" if version.error else str(version.state)
+    return " ".join([str(version.version), state, *_labels(answer, version)])
+
+
+def _labels(answer: Served, version: VersionStatus) -> list[str]:
+    return [label for label, number in answer.labels.items() if number == version.version]
 
 
 def _age(since: datetime | None) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from deploy.commands import main
 from deploy.operate.access import secret_files
-from deploy.operate.commands import main
 from tests.deploy.conftest import ROOT
 from tests.deploy.gateway import secrets_in
 from tests.deploy.monitoring.conftest import Bundle, docker

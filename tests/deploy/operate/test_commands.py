@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from deploy.operate.commands import main
+from deploy.commands import main
 from tests.deploy.conftest import ROOT
 from tests.deploy.operate.fake_engine import fake_engine
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.operate.commands import main
+from deploy.commands import main
 from tests.deploy.conftest import ROOT
 
 

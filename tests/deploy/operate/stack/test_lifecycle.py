@@ -79,7 +79,7 @@ def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, ng
     assert (exit_status, status["well"], status["keys"]) == (0, True, 1)
     assert [one["name"] for one in status["containers"]] == ["gateway-1", "serving-1", "serving-2"]
     replicas = [one["versions"] for one in status["containers"][1:]]
-    version = {"model": "mnist", "version": 1, "state": "AVAILABLE", "error": ""}
+    version = {"model": "mnist", "version": 1, "state": "AVAILABLE", "error": "", "labels": []}
     assert replicas == [[version]] * 2
     assert "localhost" in status["certificate"]["hosts"]
     assert key not in json.dumps(status)

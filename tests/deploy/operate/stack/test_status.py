@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from deploy.commands import main
 from deploy.operate.access import secret_files
-from deploy.operate.commands import main
 from deploy.operate.errors import Refused
 from deploy.operate.stack import engine, status
 from tests.deploy.operate.fake_engine import fake_engine, json_server

@@ -1,0 +1,41 @@
+"""What all commands of `python -m deploy` share: how they are typed, and how they speak."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+Run = Callable[[argparse.Namespace], int]  # returns the exit status
+
+_EXAMPLES = """examples:
+  python -m deploy up --scale 3 --monitoring
+  KEY=$(python -m deploy keys create alice)
+  python -m deploy models add price
+  python -m deploy promote 4 --why "trained on November's data"
+  python -m deploy rollback
+  python -m deploy certificates --host digits.example.org --host 10.0.0.7
+  python -m deploy status && python -m deploy down"""
+LOOKS: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": _EXAMPLES}
+
+
+def command(within: Any, name: str, run: Run | None, summary: str) -> argparse.ArgumentParser:
+    """A parser for one command of those `within`; `run` does its work."""
+    parser: argparse.ArgumentParser = within.add_parser(
+        name, help=summary, description=summary, **LOOKS
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not (text.isdecimal() and 0 < int(text) < 10**6):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
+
+
+def say(line: object) -> None:
+    """A line of progress, which is not the answer."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Which version of a model is live: proved, released step by step, and taken back."""

@@ -1,0 +1,114 @@
+"""The commands that release a version of a model, and go back."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from deploy.operate.command_line import command, count, say
+from deploy.operate.errors import InputError
+
+if TYPE_CHECKING:
+    from deploy.release.promotion import Place
+
+_GRACE = 300  # seconds
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands of this room to those of the command line."""
+    promote = command(commands, "promote", _promote, "make a version live, checked step by step")
+    which = promote.add_mutually_exclusive_group(required=True)
+    which.add_argument("version", nargs="?", type=count, metavar="N", help="its number")
+    which.add_argument(
+        "--always-newest",
+        action="store_true",
+        help="end release control: whatever version appears is live at once",
+    )
+    promote.add_argument(
+        "--grace",
+        type=_seconds,
+        default=_GRACE,
+        metavar="S",
+        help=f"seconds that the version of before stays loaded ({_GRACE})",
+    )
+    promote.add_argument(
+        "--unchecked", action="store_true", help="even if nothing says what it must answer"
+    )
+    rollback = command(commands, "rollback", _rollback, "make the version of before live again")
+    for changing in (promote, rollback):
+        changing.add_argument("--why", default="", metavar="TEXT", help="for the history")
+        changing.add_argument(
+            "--timeout",
+            type=count,
+            default=180,
+            metavar="S",
+            help="seconds that the servers have for a step (180)",
+        )
+    history = command(
+        commands, "history", _history, "who released what, when, why, and how it went"
+    )
+    history.add_argument("--json", action="store_true", help="for programs")
+    for each in (promote, rollback, history):
+        each.add_argument("--name", metavar="MODEL", help="the model (the only one)")
+
+
+def _seconds(text: str) -> int:
+    if not (text.isdecimal() and int(text) < 10**6):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected whole seconds")
+    return int(text)
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from deploy.release import promotion
+
+    with _place(options) as place:
+        if options.always_newest:
+            promotion.follow_newest(place, why=options.why)
+            print(f"{place.name}: the newest version is live, whichever it is")
+        else:
+            number = options.version
+            promotion.promote(
+                place, number, why=options.why, grace=options.grace, unchecked=options.unchecked
+            )
+            print(f"{place.name}: {number} is live")
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from deploy.release import promotion
+
+    with _place(options) as place:
+        number = promotion.rollback(place, why=options.why)
+        runs = bool(place.running())
+    later = "" if runs else " as soon as `python -m deploy up` starts a server"
+    print(f"{place.name}: {number} is live{later}")
+    return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    from deploy.release import history
+
+    entries = history.read(options.name)
+    print(history.as_json(entries) if options.json else "\n".join(history.lines(entries)))
+    return 0
+
+
+@contextlib.contextmanager
+def _place(options: argparse.Namespace) -> Iterator[Place]:
+    """The model that is meant, and the engine on which its servers run, if one answers."""
+    from deploy.operate.stack import engine, served
+    from deploy.release.promotion import Place
+
+    name = options.name
+    if name is None:
+        names = [one.name for one in served.models()]
+        if len(names) != 1:
+            raise InputError(
+                f"there are {len(names)} models: {', '.join(names)}; --name says which"
+            )
+        (name,) = names
+    with engine.connect_if_any(say) as client:
+        project = engine.Compose().config["name"] if client else ""
+        yield Place(name, client, project, say, options.timeout)

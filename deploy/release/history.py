@@ -1,0 +1,126 @@
+"""Who released what, when, why, and how it went: lines that are only ever added to one file.
+
+A release begins with a line and ends with another. One whose command was killed in between has no
+end, until the next command tells what became of it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+
+from deploy import FOLDER
+from deploy.operate.stack.status import table
+
+FILE = FOLDER / "machine" / "releases.jsonl"
+DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One release, or one that was tried.
+
+    Attributes:
+        id: its own, by which its lines are known.
+        at: when it began, in UTC, as ISO 8601.
+        who: user and machine.
+        model: its name.
+        action: the command: promote or rollback.
+        before: the version that was live; None: none, or whichever was newest.
+        to: the version that was to be live; None: whichever is newest.
+        why: as the operator said.
+        outcome: `done`, or in a sentence why not; "" while it is under way or was killed.
+    """
+
+    id: str
+    at: str
+    who: str
+    model: str
+    action: str
+    before: int | None
+    to: int | None
+    why: str
+    outcome: str = ""
+
+
+def begin(model: str, action: str, before: int | None, to: int | None, why: str) -> Entry:
+    """Write down that a release begins."""
+    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    who = f"{user}@{socket.gethostname()}"
+    entry = Entry(secrets.token_hex(4), now, who, model, action, before, to, why)
+    _add({name: value for name, value in asdict(entry).items() if name != "outcome"})
+    return entry
+
+
+def end(entry: Entry, outcome: str) -> None:
+    """Write down how it went."""
+    _add({"id": entry.id, "outcome": outcome})
+
+
+def read(model: str | None = None) -> list[Entry]:
+    """All releases, of one model or of every, the oldest first."""
+    entries: dict[str, Entry] = {}
+    for line in FILE.read_text().splitlines() if FILE.exists() else ():
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            continue  # the machine ended while it was written
+        known = entries.get(fields["id"])
+        entries[fields["id"]] = (
+            replace(known, outcome=fields["outcome"]) if known else Entry(**fields)
+        )
+    return [entry for entry in entries.values() if model in (None, entry.model)]
+
+
+def live_before(model: str, stable: int) -> int | None:
+    """The version that was live before this one came; None if nobody wrote that down.
+
+    What was rolled back from is not gone back to.
+    """
+    live: list[int] = []
+    for entry in read(model):
+        if entry.outcome != DONE or entry.to is None:
+            continue
+        if entry.action == "rollback" and entry.to in live:
+            del live[_last(live, entry.to) + 1 :]
+            continue
+        if entry.before is not None and entry.before not in live[-1:]:
+            live.append(entry.before)
+        if entry.to not in live[-1:]:
+            live.append(entry.to)
+    return live[_last(live, stable) - 1] if stable in live[1:] else None
+
+
+def _last(numbers: Sequence[int], number: int) -> int:
+    return len(numbers) - 1 - numbers[::-1].index(number)
+
+
+def as_json(entries: Sequence[Entry]) -> str:
+    """The entries as one JSON object."""
+    return json.dumps({"releases": [asdict(entry) for entry in entries]})
+
+
+def lines(entries: Sequence[Entry]) -> list[str]:
+    """The entries as aligned text."""
+    text: list[Sequence[str]] = [("WHEN", "WHO", "MODEL", "WHAT", "FROM", "TO", "OUTCOME", "WHY")]
+    for entry in entries:
+        before, to = ("newest" if one is None else str(one) for one in (entry.before, entry.to))
+        what = (entry.at, entry.who, entry.model, entry.action)
+        text.append((*what, before, to, entry.outcome or "not ended", entry.why))
+    return table(text)
+
+
+def _add(fields: dict[str, object]) -> None:
+    line = json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+    torn = FILE.exists() and FILE.stat().st_size and not FILE.read_bytes().endswith(b"\n")
+    with FILE.open("ab") as file:
+        file.write(b"\n" + line if torn else line)
+        file.flush()
+        os.fsync(file.fileno())

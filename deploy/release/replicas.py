@@ -1,0 +1,118 @@
+"""The servers that run: whether each does what the configuration says of a model."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+
+from deploy import served
+from deploy.model_config import Model
+from deploy.operate.errors import Refused
+from deploy.operate.stack import containers
+from deploy.operate.stack.served import folder_of, models_folder
+from deploy.served import Difference, Kind, Served
+from tfserving_client import Policy
+from tfserving_client.command.progress import Progress
+
+_GRPC, _REST = 8500, 8501
+_ONCE = Policy(timeout=2, attempts=1)
+_LOOK = 0.25  # seconds between two looks
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A server that runs: its container's name, and where this machine reaches it.
+
+    Where containers are out of reach, as on a desktop whose engine runs in a virtual machine, that
+    is the gateway, which asks any replica.
+    """
+
+    name: str
+    grpc: str
+    rest: str
+
+
+def running(engine: docker.DockerClient, project: str) -> list[Replica]:
+    """All servers that run, ready or not, by name."""
+    found = containers.of_project(engine, project)
+    ports = {port: where for one in found for port, where in one.ports.items()}
+    return [
+        _replica(one, ports) for one in found if one.service == "serving" and one.state == "running"
+    ]
+
+
+def _replica(one: containers.Container, ports: dict[str, str]) -> Replica:
+    grpc, rest = (
+        f"{one.address}:{inside}"
+        if _within_reach(one.address)
+        else f"localhost:{ports.get(f'{inside}/tcp', str(inside)).rpartition(':')[2]}"
+        for inside in (_GRPC, _REST)
+    )
+    return Replica(one.name, f"grpc://{grpc}", f"http://{rest}")
+
+
+def _within_reach(address: str) -> bool:
+    try:
+        socket.create_connection((address, _REST), timeout=1).close()
+    except ConnectionRefusedError:
+        return True  # it is starting
+    except OSError:
+        return False
+    return True
+
+
+def available(replicas: list[Replica], model: Model) -> frozenset[int]:
+    """The versions that every one of them that answers has AVAILABLE; none if none answers."""
+    answers = [found for one in replicas if (found := _ask(one, model)) is not None]
+    return (
+        frozenset.intersection(*(answer.available for answer in answers))
+        if answers
+        else frozenset()
+    )
+
+
+def wait(engine: docker.DockerClient, project: str, model: Model, *, timeout: float) -> None:
+    """Return when every replica does what is configured of the model; progress is shown.
+
+    Raises:
+        Refused: a version failed to load, or it took longer than `timeout` seconds; says where and
+            what is missing.
+    """
+    what = ""
+    begun = time.monotonic()
+
+    def text(seconds: float) -> str:
+        return f"        {what or 'waiting'}, {seconds:.0f} of {timeout:g} s"
+
+    with Progress(text, at_once=True):
+        while True:
+            replicas = running(engine, project)
+            found = next((each for one in replicas for each in _differences(one, model)), None)
+            if replicas and not found:
+                return
+            what = found.what if found else "no server runs"
+            seconds = time.monotonic() - begun
+            if seconds > timeout or (found and found.kind is Kind.FAILED):
+                raise Refused(f"after {seconds:.0f} s {what}")
+            time.sleep(_LOOK)
+
+
+def _differences(one: Replica, model: Model) -> Iterator[Difference]:
+    def see(path: str) -> Path:
+        return folder_of(path, models_folder()) or Path(path)
+
+    answer = _ask(one, model)
+    if answer is None:
+        yield Difference(Kind.WAITING, model.name, None, f"{one.name} does not answer")
+        return
+    for each in served.differences(model, answer, see):
+        yield Difference(each.kind, each.model, each.version, f"{one.name}: {each.what}")
+
+
+def _ask(one: Replica, model: Model) -> Served | None:
+    return served.ask(one.rest, model.name, tuple(model.labels), _ONCE)

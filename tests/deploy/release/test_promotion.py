@@ -1,0 +1,227 @@
+"""`python -m deploy promote` and `rollback` on a real engine, while others call."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Version
+from tests.deploy.operate.bundle import DEPLOY, DIGIT, Bundle, docker
+from tfserving_client import DigitClient
+
+PROJECT = "digits-release-test"
+
+
+@pytest.fixture(scope="module")
+def served(
+    stand_in: str, nginx: str, published: Version, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bundle]:
+    """Two replicas of version 1, the newest, under no release control."""
+    images = {"TFS_IMAGE": stand_in, "NGINX_IMAGE": nginx}
+    made = Bundle(tmp_path_factory.mktemp("release"), images, PROJECT)
+    made.publish(published)
+    up = made("up", "--scale", "2")
+    assert up.returncode == 0, up.stderr
+    yield made
+    made.clear()
+
+
+@pytest.fixture
+def bundle(served: Bundle) -> Iterator[Bundle]:
+    """Version 1 is live, and alone; what a test publishes and writes is gone after it."""
+    yield served
+    running = served("up")
+    assert running.returncode == 0, running.stderr
+    if not (served.models / "1").exists():
+        (served.models / "away").rename(served.models / "1")
+    (served.root / "deploy" / "machine" / "server" / "models.config").unlink(missing_ok=True)
+    (served.root / "deploy" / "machine" / "releases.jsonl").unlink(missing_ok=True)
+    for folder in served.models.iterdir():
+        if folder.name != "1":
+            shutil.rmtree(folder)
+    settled = served("up")
+    assert settled.returncode == 0, settled.stderr
+
+
+def _versions(bundle: Bundle) -> list[list[str]]:
+    """What each replica says of each version that it has, labels included."""
+    containers = bundle.status()[1]["containers"]
+    return [
+        sorted(
+            " ".join([str(each["version"]), *each["labels"]])
+            for each in one["versions"]
+            if each["state"] == "AVAILABLE"
+        )
+        for one in containers
+        if one["name"].startswith("serving")
+    ]
+
+
+def _history(bundle: Bundle) -> list[tuple[str, int | None, int | None, str]]:
+    releases = json.loads(bundle("history", "--json").stdout)["releases"]
+    return [(one["action"], one["before"], one["to"], one["outcome"]) for one in releases]
+
+
+def _done(bundle: Bundle, *arguments: str) -> str:
+    done = bundle(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _refused(bundle: Bundle, *arguments: str, status: int = 1) -> str:
+    done = bundle(*arguments)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def _with_swapped_classes(folder: Path) -> None:
+    """Its golden answers are those of a model that took ones for sevens."""
+    path = folder / "assets.extra" / "golden.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["probabilities"] = arrays["probabilities"].copy()
+    arrays["probabilities"][:, [1, 7]] = arrays["probabilities"][:, [7, 1]]
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def test_a_version_is_promoted_and_rolled_back_while_others_call(
+    bundle: Bundle, published: Version
+) -> None:
+    with bundle.load() as calls:
+        assert _done(bundle, "promote", "1") == "mnist: 1 is live\n"
+        bundle.publish(published, 2)
+        assert _versions(bundle) == [["1 stable"]] * 2  # what appears is not live
+        before = calls()
+        assert _done(bundle, "promote", "2", "--grace", "0", "--why", "better") == (
+            "mnist: 2 is live\n"
+        )
+        assert _versions(bundle) == [["2 stable"]] * 2
+        assert _done(bundle, "rollback") == "mnist: 1 is live\n"
+        assert _versions(bundle) == [["1 stable"]] * 2
+        assert calls() > before
+    with DigitClient(f"grpc://localhost:{bundle.grpc}") as digits:
+        assert digits.classify(DIGIT, label="stable").version == 1
+    assert _history(bundle) == [
+        ("promote", 1, 1, "done"),
+        ("promote", 1, 2, "done"),
+        ("rollback", 2, 1, "done"),
+    ]
+    told = bundle("history").stdout.splitlines()
+    assert told[2].endswith("done     better")
+    assert "newest version is live" in _done(bundle, "promote", "--always-newest")
+    assert _versions(bundle) == [["2"]] * 2
+    # Without release control: the one below the newest, which is thereby under control.
+    assert _done(bundle, "rollback") == "mnist: 1 is live\n"
+    assert _versions(bundle) == [["1 stable"]] * 2
+
+
+def test_in_the_time_of_grace_the_version_before_is_still_there(
+    bundle: Bundle, published: Version
+) -> None:
+    _done(bundle, "promote", "1")
+    bundle.publish(published, 2)
+    promoting = [*DEPLOY, "promote", "2", "--grace", "600"]
+    with subprocess.Popen(
+        promoting, env=bundle.environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        assert any(line.startswith("grace") for line in process.stderr)
+        assert _versions(bundle) == [["1 previous", "2 stable"]] * 2
+        assert _done(bundle, "rollback") == "mnist: 1 is live\n"
+        assert _versions(bundle) == [["1 stable"]] * 2
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    assert _history(bundle)[-1] == ("rollback", 2, 1, "done")
+
+
+def test_what_is_not_as_it_must_be_never_becomes_live(bundle: Bundle, published: Version) -> None:
+    _done(bundle, "promote", "1")
+    for number in (2, 3, 4, 5):
+        bundle.publish(published, number)
+    _with_swapped_classes(bundle.models / "2")
+    (bundle.models / "3" / "saved_model.pb").write_bytes(b"broken")
+    (bundle.models / "4" / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"broken")
+    (bundle.models / "5" / "assets.extra" / "golden.npz").unlink()
+    with bundle.load():
+        said = _refused(bundle, "promote", "2")
+        assert "output probabilities differs in" in said
+        assert "version 3 of mnist failed to load" in _refused(bundle, "promote", "3")
+        assert "version 4 of mnist failed to load" in _refused(bundle, "promote", "4")
+        assert "golden.npz is missing" in _refused(bundle, "promote", "5")
+        assert "--unchecked releases it all the same" in _refused(bundle, "promote", "5")
+        said = _refused(bundle, "promote", "9", status=2)
+        assert said.endswith("mnist has no version 9; there are 1, 2, 3, 4, 5")
+    assert _versions(bundle) == [["1 stable"]] * 2
+    assert [outcome.partition(":")[0] for *_, outcome in _history(bundle)] == [
+        "done",
+        *["refused"] * 3,
+    ]
+    assert _done(bundle, "promote", "5", "--unchecked", "--grace", "0") == "mnist: 5 is live\n"
+
+
+def test_a_rollback_needs_neither_the_bad_version_nor_a_server(
+    bundle: Bundle, published: Version
+) -> None:
+    _done(bundle, "promote", "1")
+    bundle.publish(published, 2)
+    _done(bundle, "promote", "2", "--grace", "0")
+    shutil.rmtree(bundle.models / "2")
+    for replica in (1, 2):  # with a folder that is gone, no server starts
+        docker("restart", f"{PROJECT}-serving-{replica}")
+    assert _done(bundle, "rollback") == "mnist: 1 is live\n"
+    assert _versions(bundle) == [["1 stable"]] * 2
+    bundle.publish(published, 2)
+    _done(bundle, "promote", "2", "--grace", "0")
+    _done(bundle, "down")
+    assert _done(bundle, "rollback") == (
+        "mnist: 1 is live as soon as `python -m deploy up` starts a server\n"
+    )
+    assert "`python -m deploy up` first" in _refused(bundle, "promote", "2")
+    _done(bundle, "up", "--scale", "2")
+    assert _versions(bundle) == [["1 stable"]] * 2
+    (bundle.models / "1").rename(bundle.models / "away")
+    said = _refused(bundle, "rollback")
+    assert said.endswith("mnist has no version to go back to from 1; on disk: 2")
+
+
+@pytest.mark.parametrize("line", ["step    2 is loaded", "check   version 2", "step    2 is live"])
+def test_a_command_that_is_killed_is_taken_up_by_the_next(
+    line: str, bundle: Bundle, published: Version
+) -> None:
+    _done(bundle, "promote", "1")
+    bundle.publish(published, 2)
+    for then, live in (("promote", 2), ("rollback", 1)):
+        assert bundle.interrupted(line, "promote", "2", sent=signal.SIGKILL) == -signal.SIGKILL
+        assert _history(bundle)[-1] == ("promote", 1, 2, "")
+        more = ["2", "--grace", "0"] if then == "promote" else []
+        assert _done(bundle, then, *more) == f"mnist: {live} is live\n"
+        assert _versions(bundle) == [[f"{live} stable"]] * 2
+        _done(bundle, "promote", "1", "--grace", "0")
+    was_live = "is live" in line
+    assert [outcome for *_, outcome in _history(bundle)].count("done") == 5 + 2 * was_live
+
+
+def test_two_commands_at_once(bundle: Bundle, published: Version) -> None:
+    _done(bundle, "promote", "1")
+    bundle.publish(published, 2)
+    with subprocess.Popen(
+        [*DEPLOY, "promote", "2", "--grace", "0"],
+        env=bundle.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        assert next(process.stderr).startswith("plan")
+        for command in (["rollback"], ["models", "remove", "mnist"], ["up"]):
+            assert "another command changes what is served" in _refused(bundle, *command)
+        process.communicate()
+        assert process.returncode == 0
+    assert _versions(bundle) == [["2 stable"]] * 2
