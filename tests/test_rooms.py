@@ -26,12 +26,11 @@ HOUSES = {
         "__main__",
     ),
     "deploy": (
-        "environment server_messages",
+        "environment runner server_messages",
         "model_config",
         "served",
         "local exporter",
         "operate",
-        "runner",
         "release",
         "commands",
         "demo",

@@ -1,1 +1,1 @@
-"""Which version of a model is live: proved, released step by step, and taken back."""
+"""Releasing a version: prove it, make it live step by step, go back."""

@@ -1,0 +1,201 @@
+"""Golden answers: what a version must answer, held against a server that serves it.
+
+A version brings them along, written when it was published; `export/publication/golden.py` says how.
+The rule by which answers are compared is the one that it was published by.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.release import card
+from deploy.release.errors import Unreadable
+from tfserving_client import InvalidInput, ServingClient, ServingError
+from tfserving_client.grpc.messages import Example
+
+Array = NDArray[Any]
+
+PATH = Path("assets.extra", "golden.npz")
+MOST_BYTES = 1 << 30  # of all arrays together
+CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
+# Others of zipfile's are not unpacked in parts of bounded size.
+_COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one signature must answer.
+
+    Attributes:
+        inputs: alias → array [n, …], or [] where one value belongs to all rows. Strings are bytes
+            in arrays of dtype object.
+        outputs: alias → array; what is not here need not be compared.
+        tolerance: how far a float may be off, times the largest magnitude of its output above 1.
+        method: as its SignatureDef says it: asked is by Classify, by Regress, else by Predict.
+        examples: features of the tf.Examples that are the only input, for Classify and Regress.
+    """
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    tolerance: float
+    method: str = ""
+    examples: Sequence[Mapping[str, Any]] = ()
+
+
+def read(folder: Path) -> Mapping[str, Answers]:
+    """Signature → its golden answers, of the version in a folder.
+
+    Raises:
+        Unreadable: there are none, or they are not as they are written; nothing is unpickled, and
+            not more than a gibibyte is read.
+    """
+    described = card.read(folder)
+    methods = described.methods if described else {}
+    path = folder / PATH
+    try:
+        arrays = _arrays(path)
+        return {
+            signature: _answers(arrays, entry, methods.get(signature, ""))
+            for signature, entry in json.loads(str(arrays["index"])).items()
+        }
+    except Unreadable:
+        raise
+    except FileNotFoundError:
+        raise Unreadable(f"{path} is missing: nothing says what the version must answer") from None
+    except Exception as error:  # a damaged file leads its readers to errors of any kind
+        raise Unreadable(
+            f"{path} holds no golden answers: {type(error).__name__}: {error}"
+        ) from error
+
+
+def disagreements(
+    serving: ServingClient,
+    golden: Mapping[str, Answers],
+    *,
+    version: int | None = None,
+    label: str | None = None,
+) -> list[str]:
+    """What a server answers otherwise than it must, one sentence each; empty if all is right.
+
+    What REST cannot carry is not asked over REST.
+
+    Args:
+        serving: a client of the server, over either protocol.
+        golden: what `read` gave.
+        version: ask this version; the default is the newest that is loaded.
+        label: ask the version that carries this label.
+    """
+    found = []
+    for signature, answers in golden.items():
+        try:
+            got = _ask(serving, signature, answers, {"version": version, "label": label})
+        except InvalidInput as error:
+            if "ask over gRPC" not in str(error):
+                found.append(f"signature {signature}: {error}")
+        except ServingError as error:
+            found.append(f"signature {signature} does not answer: {error}")
+        else:
+            found += _differences(signature, answers, got)
+    return found
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if sum(member.file_size for member in members) > MOST_BYTES:
+        raise Unreadable(f"{path} unpacks to more than {MOST_BYTES:,} bytes")
+    if any(member.compress_type not in _COMPRESSIONS for member in members):
+        raise Unreadable(f"{path} is packed by another method than numpy's")
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def _answers(arrays: Mapping[str, Array], entry: Mapping[str, Any], method: str) -> Answers:
+    inputs, outputs = (
+        {alias: _array(arrays, name) for alias, name in entry[side].items()}
+        for side in ("inputs", "outputs")
+    )
+    examples = []
+    if method in {CLASSIFY, REGRESS}:
+        (serialized,) = inputs.values()
+        examples = [_features(Example.FromString(data)) for data in serialized.flat]
+    return Answers(inputs, outputs, float(entry["tolerance"]), method, examples)
+
+
+def _array(arrays: Mapping[str, Array], name: str) -> Array:
+    """One as the client takes it: strings with the zeros at their ends."""
+    array = arrays[name]
+    if array.dtype.kind != "S":
+        return array
+    lengths = np.minimum(arrays[f"{name}/lengths"], array.itemsize)
+    padded = zip(array.ravel().tolist(), lengths.ravel().tolist(), strict=True)
+    strings = np.empty(array.size, object)
+    strings[:] = [value.ljust(length, b"\0") for value, length in padded]
+    return strings.reshape(array.shape)
+
+
+def _features(example: Any) -> dict[str, Any]:
+    return {
+        name: np.frombuffer(feature.float_list.value, "<f4")
+        if feature.HasField("float_list")
+        else list(feature.int64_list.value or feature.bytes_list.value)
+        for name, feature in example.features.feature.items()
+    }
+
+
+def _ask(
+    serving: ServingClient, signature: str, answers: Answers, which: Mapping[str, Any]
+) -> Mapping[str, Array]:
+    """The outputs that are compared, by the API that the signature is made for."""
+    if answers.method == CLASSIFY:
+        rows = serving.classify_examples(answers.examples, signature=signature, **which)
+        labels = [[found.label.encode() for found in row] for row in rows]
+        scores = [[found.score for found in row] for row in rows]
+        return {"classes": np.array(labels, object), "scores": np.array(scores, np.float32)}
+    if answers.method == REGRESS:
+        values = serving.regress_examples(answers.examples, signature=signature, **which)
+        # A column in the graph, and its values in the answer.
+        return {
+            alias: values.reshape(want.shape) if values.size == want.size else values
+            for alias, want in answers.outputs.items()
+        }
+    wanted = list(answers.outputs)
+    return serving.predict(answers.inputs, signature=signature, outputs=wanted, **which).outputs
+
+
+def _differences(signature: str, answers: Answers, got: Mapping[str, Array]) -> Iterator[str]:
+    for alias, want in answers.outputs.items():
+        what = f"signature {signature}: output {alias}"
+        if alias not in got:
+            yield f"{what} is not answered"
+        elif got[alias].shape != want.shape:
+            yield f"{what} has shape {got[alias].shape}; expected {want.shape}"
+        elif difference := _difference(want, got[alias], answers.tolerance):
+            yield f"{what} {difference}"
+
+
+def _difference(want: Array, got: Array, tolerance: float) -> str:
+    """By how much an output differs, in words; empty if it is as it must be."""
+    if want.dtype.kind not in "fc":
+        wrong, by = np.asarray(want != got), "none may"
+    elif got.dtype.kind == "O":
+        return f"holds strings; expected {want.dtype}"
+    else:
+        wide = np.complex128 if want.dtype.kind == "c" else np.float64
+        want, got = want.astype(wide), got.astype(wide)
+        allowed = tolerance * np.abs(want[np.isfinite(want)]).max(initial=1.0)
+        with np.errstate(invalid="ignore"):  # NaN and infinity are what they are
+            same = (want == got) | (np.isnan(want) & np.isnan(got))
+            off = np.where(same, 0.0, np.abs(got - want))
+        most = np.where(np.isnan(off), np.inf, off).max(initial=0.0)
+        wrong, by = ~(off <= allowed), f"by up to {most:.2g}; {allowed:.2g} is allowed"
+    rows = np.atleast_1d(wrong).any(axis=tuple(range(1, wrong.ndim)))
+    return f"differs in {rows.sum()} of {len(rows)} rows, {by}" if rows.any() else ""
