@@ -38,11 +38,9 @@ class Digits:
         say("sign    five signatures, golden digits, warm-up requests")
         signatures.save(self._trained.network, folder)
 
-    def golden(self, served: ServedModel) -> Golden:
+    def golden(self, _served: ServedModel, /) -> Golden:
         """Some test images of each class."""
-        chosen = golden.choose(self._trained.network, self._dataset.test)
-        golden.check_classes(chosen, served)
-        return chosen
+        return golden.choose(self._trained.network, self._dataset.test)
 
     def examine(self, served: ServedModel, repository: Repository) -> Evidence:
         """Measure it on the test images."""

@@ -39,7 +39,7 @@ class Candidate(Protocol):
     def save(self, folder: Path) -> None:
         """Write the SavedModel into a folder."""
 
-    def golden(self, served: ServedModel) -> Golden:
+    def golden(self, served: ServedModel, /) -> Golden:
         """What it must answer, by the model in memory."""
 
     def examine(self, served: ServedModel, repository: Repository) -> Evidence:

@@ -37,9 +37,10 @@ def named_versions(root: Path, name: str) -> set[int]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """What servers read: the bundle's own, edited or handed over, and one beside the models."""
+    """What servers read: the bundle's own, this machine's, its copy, and one beside the models."""
     yield _DEPLOY / "server" / NAME
-    for path in (_DEPLOY / "machine" / "config" / NAME, root / NAME):
+    machine = _DEPLOY / "machine"
+    for path in (machine / "server" / NAME, machine / "config" / NAME, root / NAME):
         if path.exists():
             yield path
 

@@ -18,9 +18,7 @@ from export.digits.graph.answers import of_network, told
 from export.digits.graph.preprocessing import normalise_files
 from export.digits.graph.signatures import ALIASES, inputs_for
 from export.digits.subject import CLASSES, WHITE
-from export.errors import Refused
-from export.publication.golden import TOLERANCE, Answers, Golden
-from export.publication.serving_path import ServedModel
+from export.publication.golden import Answers, Golden
 
 _PER_CLASS = 10
 
@@ -53,23 +51,6 @@ def choose(network: keras.Model, test: Split) -> Golden:
             "file_probabilities": of_files,
         },
     )
-
-
-def check_classes(golden: Golden, served: ServedModel) -> None:
-    """Hold the classes that `classify` names against the network's answers.
-
-    Raises:
-        Refused: it does not name each class once, or with another's score.
-    """
-    answers = served.run("classify", golden.signatures["classify"].inputs)
-    classes = answers["classes"].astype(str)
-    order = np.argsort(classes, axis=1)
-    if not (np.take_along_axis(classes, order, axis=1) == np.sort(CLASSES)).all():
-        raise Refused(f"signature classify answers with classes {classes[0]}; expected {CLASSES}")
-    want = golden.named["file_probabilities"][:, np.argsort(CLASSES)]
-    difference = np.abs(np.take_along_axis(answers["scores"], order, axis=1) - want).max()
-    if not difference <= TOLERANCE:
-        raise Refused(f"signature classify gives a class a score that is off by {difference:.2g}")
 
 
 def _answers(network: keras.Model, images: Any) -> tf.Tensor:

@@ -28,6 +28,10 @@ model_config_list {
 """
 
 
+# The bundle's own, this machine's, which `models add` writes, and the copy that servers have.
+PLACES = ("server", "machine/server", "machine/config")
+
+
 def test_versions_are_named_by_number_and_by_label(tmp_path: Path) -> None:
     (tmp_path / "models.config").write_text(CONFIG)
     assert named_versions(tmp_path, "mnist") == {1, 3, 5, 6}
@@ -43,14 +47,14 @@ def test_without_a_configuration_none_is_named(tmp_path: Path) -> None:
 def deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The bundle's files, of another checkout."""
     folder = tmp_path / "deploy"
-    for part in ("server", "machine/config"):
+    for part in PLACES:
         (folder / part).mkdir(parents=True)
     (folder / "server" / "models.config").write_text("model_config_list {}")
     monkeypatch.setattr(server_config, "_DEPLOY", folder)
     return folder
 
 
-@pytest.mark.parametrize("where", ["server", "machine/config"])
+@pytest.mark.parametrize("where", PLACES)
 def test_what_the_bundles_server_reads_and_is_about_to_read_counts(
     tmp_path: Path, deploy: Path, where: str
 ) -> None:
@@ -58,7 +62,7 @@ def test_what_the_bundles_server_reads_and_is_about_to_read_counts(
     assert named_versions(tmp_path, "mnist") == {1, 3, 5, 6}
 
 
-@pytest.mark.parametrize("where", ["server", "machine/config"])
+@pytest.mark.parametrize("where", PLACES)
 def test_while_one_file_is_damaged_nothing_is_known(
     tmp_path: Path, deploy: Path, where: str
 ) -> None:
