@@ -271,36 +271,47 @@ def _change_models(options: argparse.Namespace) -> int:
     from deploy.operate.models import configured
     from deploy.operate.stack import engine, served
 
-    with engine.connect_if_any(say) as client, configured.changing():
+    with engine.connect_if_any(say) as client, served.changing():
         running = _running(client) if client else b""
         if options.adds:
-            for name in configured.add(options.name, options.path):
+            text, left_out = configured.with_one_more(options.name, options.path)
+            for name in left_out:
                 say(f"models  {name} is left out: it has no version here")
         else:
-            configured.remove(options.name)
-        found = [*_in_files(served.source(), running)]
+            text = configured.without(options.name)
+        files = {**served.source(), served.MODELS: text.encode()}
+        found = [*_in_files(files, running)]
         if options.adds:
             _refuse(found)
         if not found:
-            _take_up(client if running else None, options.timeout)
+            _take_up(files, client if running else None, options.timeout)
+        served.write_models(text)
     _refuse(found)  # one is removed all the same: what is wrong may be the next
     return 0
 
 
-def _take_up(client: docker.DockerClient | None, timeout: float) -> None:
-    """Hand the configuration over, and wait until servers that read it answer by it.
+def _take_up(
+    files: Mapping[str, bytes], client: docker.DockerClient | None, timeout: float
+) -> None:
+    """Hand the configuration over, until servers answer by it; take it back if they do not.
 
     Args:
+        files: the configuration.
         client: the engine, if servers run on it.
         timeout: in seconds.
     """
     from deploy.operate.stack import engine, served, status
 
-    served.hand_over(served.source())
+    before = served.read(served.COPY)
+    served.hand_over(files)
     known = settings.read()
     if client and served.AS_SETTING.items() <= known.items():
         say("config  running servers read models.config again within 2 s")
-        status.settle(client, engine.Compose().config["name"], timeout=timeout)
+        try:
+            status.settle(client, engine.Compose().config["name"], timeout=timeout)
+        except BaseException:
+            served.hand_over(before)
+            raise
         say("config  every replica has a version of every model AVAILABLE")
     else:
         say("config  `python -m deploy up` serves it")

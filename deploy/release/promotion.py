@@ -16,7 +16,6 @@ import docker
 
 from deploy import model_config
 from deploy.model_config import Model
-from deploy.operate.access import secret_files
 from deploy.operate.checks import server
 from deploy.operate.errors import InputError, Refused
 from deploy.operate.models import editing
@@ -86,16 +85,15 @@ class Place:
         model = self.model()
         text = editing.labelled(
             served.place(served.MODELS).read_text(), self.name, state.labels_with(release, model)
-        ).encode()
+        )
         files, root = served.source(), served.models_folder()
         running = served.read(served.COPY).get(served.MODELS, b"") if self.running() else b""
         known = {*server.problems(files, root, running)}
-        after = {**files, served.MODELS: text}
+        after = {**files, served.MODELS: text.encode()}
         for problem in server.problems(after, root, running):
             if problem not in known:
                 raise Refused(problem)
-        served.OWN.mkdir(exist_ok=True)
-        secret_files.replace(served.OWN / served.MODELS, text)
+        served.write_models(text)
         served.hand_over(after)
 
     def wait(self) -> None:

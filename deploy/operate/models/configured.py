@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy import model_config
 from deploy.model_config import Model
-from deploy.operate.access import secret_files
 from deploy.operate.checks import server
 from deploy.operate.errors import InputError, Refused
 from deploy.operate.models import editing
@@ -71,8 +69,8 @@ def lines(rows: Sequence[Row]) -> list[str]:
     return table(text)
 
 
-def add(name: str, path: str | None) -> list[str]:
-    """Configure one more model; the names of the bundle's own that were left out.
+def with_one_more(name: str, path: str | None) -> tuple[str, list[str]]:
+    """The configuration with a model added; the names of the bundle's own that are left out of it.
 
     Those are left out when this machine gets a file of its own, if they have no version here.
 
@@ -95,12 +93,11 @@ def add(name: str, path: str | None) -> list[str]:
     left_out = [one.name for one in configured if not is_own and _on_disk(one.base_path) == []]
     for other in left_out:
         text = editing.removed(text, other)
-    _write(text)
-    return left_out
+    return text, left_out
 
 
-def remove(name: str) -> None:
-    """Configure one model less; its versions stay on disk.
+def without(name: str) -> str:
+    """The configuration with a model less; its versions stay on disk.
 
     Raises:
         Refused: it is not configured, or the last.
@@ -113,30 +110,7 @@ def remove(name: str) -> None:
             f"{name} is the only model, and a server of none is never well; add another before, "
             "or end it with `python -m deploy down`"
         )
-    _write(editing.removed(served.place(served.MODELS).read_text(), name))
-
-
-@contextlib.contextmanager
-def changing() -> Iterator[None]:
-    """Be the only one who changes the configuration; what is done within is undone if it fails."""
-    own = served.OWN / served.MODELS
-    with served.changing():
-        before = own.read_bytes() if own.exists() else None
-        handed = served.read(served.COPY)
-        try:
-            yield
-        except BaseException:
-            own.unlink(missing_ok=True)
-            if before is not None:
-                secret_files.replace(own, before)
-            if served.COPY.exists():
-                served.hand_over(handed)
-            raise
-
-
-def _write(text: str) -> None:
-    served.OWN.mkdir(exist_ok=True)
-    secret_files.replace(served.OWN / served.MODELS, text.encode())
+    return editing.removed(served.place(served.MODELS).read_text(), name)
 
 
 def _base_path(name: str, path: str | None) -> str:

@@ -55,6 +55,12 @@ def place(name: str) -> Path:
     return OWN / name if (OWN / name).exists() else SOURCE / name
 
 
+def write_models(text: str) -> None:
+    """Make it this machine's `models.config`."""
+    OWN.mkdir(exist_ok=True)
+    secret_files.replace(OWN / MODELS, text.encode())
+
+
 def source() -> dict[str, bytes]:
     """The files of the configuration as they are written, by name."""
     return {**read(SOURCE), **read(OWN)}

@@ -54,9 +54,6 @@ def test_a_model_is_removed_and_nothing_else() -> None:
     assert editing.removed(EDITED, "a") == EDITED.replace(
         EDITED[EDITED.index("  config {") : EDITED.index("\n  config: <")], ""
     )
-    assert editing.removed(EDITED, "b") == EDITED.replace(
-        EDITED[EDITED.index("  config: <") : EDITED.index("}\n# The end")], ""
-    )
 
 
 @pytest.mark.parametrize("text", ["", "model_config_list {}", "# none\n", SHIPPED, EDITED, LIST])
@@ -78,10 +75,44 @@ def test_a_list_in_brackets_loses_one_and_keeps_labels() -> None:
 
 def test_on_one_line() -> None:
     text = 'model_config_list { config { name: "a" } config { name: "b" } }'
-    assert editing.removed(text, "b") == 'model_config_list { config { name: "a" } }'
+    (left,) = _parsed(editing.removed(text, "b")).model_config_list.config
+    assert left.name == "a"
     assert _parsed(editing.removed(editing.added(text, "c", "/c"), "c")) == _parsed(text)
 
 
 def test_what_is_no_configuration() -> None:
     with pytest.raises(text_format.ParseError):
         editing.added("model_config_list {", "a", "/a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SHIPPED,
+        EDITED,
+        EDITED.replace("{ specific { versions: 3", "{\n      specific { versions: 3").replace(
+            "4 } }", "4 }\n    }  # ours"
+        ),
+    ],
+)
+def test_versions_and_labels_are_written_in_a_line_each(text: str) -> None:
+    name = _parsed(text).model_config_list.config[0].name
+    lines = (
+        "    model_version_policy { specific { versions: 1 versions: 2 } }\n"
+        '    version_labels { key: "stable" value: 2 }\n'
+        '    version_labels { key: "a \\"b\\"" value: 1 }\n'
+    )
+    labelled = editing.labelled(text, name, {"stable": 2, 'a "b"': 1})
+    assert lines in labelled
+    assert labelled.count("version_labels") == 2
+    plain = editing.labelled(labelled, name, {})
+    assert labelled.replace(lines, "") == plain
+    assert plain == text or text != SHIPPED
+    first, second = labelled.splitlines()[0], text.splitlines()[0]
+    assert first == second  # comments stay
+
+
+def test_versions_of_a_model_that_is_written_as_few_write_it() -> None:
+    labelled = _parsed(editing.labelled(LIST, "a", {"stable": 7})).model_config_list
+    assert [*labelled.config[0].model_version_policy.specific.versions] == [7]
+    assert {**labelled.config[1].version_labels} == {"x": 1}
