@@ -198,4 +198,4 @@ def _difference(want: Array, got: Array, tolerance: float) -> str:
         most = np.where(np.isnan(off), np.inf, off).max(initial=0.0)
         wrong, by = ~(off <= allowed), f"by up to {most:.2g}; {allowed:.2g} is allowed"
     rows = np.atleast_1d(wrong).any(axis=tuple(range(1, wrong.ndim)))
-    return f"differs in {rows.sum()} of {len(rows)} rows, {by}" if rows.any() else ""
+    return f"differs in {rows.sum()} of {rows.size} rows, {by}" if rows.any() else ""
