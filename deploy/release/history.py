@@ -88,8 +88,9 @@ def live_before(model: str, stable: int) -> int | None:
     for entry in read(model):
         if entry.outcome != DONE or entry.to is None:
             continue
-        if entry.action == "rollback" and entry.to in live:
-            del live[_last(live, entry.to) + 1 :]
+        if entry.action == "rollback":
+            live = live[: _last(live, entry.to)] if entry.to in live else []
+            live.append(entry.to)
             continue
         if entry.before is not None and entry.before not in live[-1:]:
             live.append(entry.before)

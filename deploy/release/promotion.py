@@ -66,10 +66,10 @@ class Place:
         return state.of(self.model())
 
     def versions(self) -> Mapping[int, Path]:
-        """Version → its folder on this machine; none of a model that lies elsewhere."""
+        """Version → its folder on this machine, in order; none of a model that lies elsewhere."""
         folder = served.folder_of(self.model().base_path, served.models_folder())
         with contextlib.suppress(OSError):
-            return model_config.versions(folder) if folder else {}
+            return dict(sorted(model_config.versions(folder).items())) if folder else {}
         return {}
 
     def running(self) -> list[replicas.Replica]:
@@ -127,8 +127,8 @@ def promote(place: Place, number: int, *, why: str, grace: float, unchecked: boo
             raise InputError(
                 f"{place.name} has no version {number}; there are {', '.join(map(str, versions))}"
             )
-        answers = _golden(place, versions.get(number), unchecked)
         live = _live(place)
+        answers = _golden(place, versions.get(number), unchecked)
         steps = f"load {number}, check it, make it live, check it again"
         place.say(f"plan    {place.name}: {live or 'nothing'} is live; {steps}")
         with _recorded(place, "promote", live, number, why):
