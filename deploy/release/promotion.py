@@ -83,8 +83,11 @@ class Place:
             Refused: it would bring the configuration an error that it does not have yet.
         """
         model = self.model()
-        text = editing.labelled(
-            served.place(served.MODELS).read_text(), self.name, state.labels_with(release, model)
+        text = editing.serving(
+            served.place(served.MODELS).read_text(),
+            self.name,
+            state.versions(release, model),
+            state.labels(release, model),
         )
         files, root = served.source(), served.models_folder()
         running = served.read(served.COPY).get(served.MODELS, b"") if self.running() else b""
@@ -134,6 +137,7 @@ def promote(place: Place, number: int, *, why: str, grace: float, unchecked: boo
         with _recorded(place, "promote", live, number, why):
             _load(place, live, number)
             _check(place, answers, version=number)
+            _step(place, f"{number} is the candidate", Release(live, candidate=number))
             _check(place, answers, label="candidate")
             _step(place, f"{number} is live", Release(number, previous=_other(live, number)))
             _check(place, answers, label="stable")
@@ -229,7 +233,7 @@ def _step(place: Place, what: str, release: Release) -> None:
 
 def _load(place: Place, live: int | None, number: int) -> None:
     """Have a version loaded beside the one that is live."""
-    _step(place, f"{number} is loaded", Release(live, candidate=number))
+    _step(place, f"{number} is loaded", Release(live, loading=number))
 
 
 def _live(place: Place) -> int | None:
@@ -263,14 +267,14 @@ def _retire(place: Place, number: int, previous: int, grace: float) -> None:
 
 def _earlier(place: Place, release: Release) -> int:
     """The version to go back to: the first of these that is there."""
-    if release.candidate is not None and release.stable is not None:
+    if release.stable is not None and (release.candidate or release.loading):
         return release.stable
     versions = place.versions()
     newest = max(versions, default=None)
     live = release.stable if release.stable is not None else newest
     recorded = history.live_before(place.name, live) if live is not None else None
     below = max((number for number in versions if live is not None and number < live), default=None)
-    choices = [one for one in (release.candidate, release.previous, recorded, below) if one]
+    choices = [one for one in (release.loading, release.previous, recorded, below) if one]
     for number in choices:
         if not versions or number in versions:
             return number

@@ -1,13 +1,12 @@
 """Which versions of a model are released, as `models.config` says by its policy and its labels.
 
-Under release control a model has a label `stable`, and its policy names versions: a folder that
-appears is not served. Without it the server serves the newest. Labels of other names are the
-operator's own: they stay, and their versions with them.
+Under release control a model's policy names the versions that are served, and the label `stable`
+says which of them is live: a folder that appears is not served. Without it the server serves the
+newest. Labels of other names are the operator's own: they stay, and their versions with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.model_config import Model
@@ -21,35 +20,43 @@ class Release:
 
     Attributes:
         stable: the one that is live; None: whichever is newest, or none while it is being replaced.
-        candidate: loaded beside it, and not live yet.
+        candidate: loaded beside it, to be checked.
         previous: the one that was live before, still loaded, so that going back takes no time.
+        loading: to be loaded. It has no label yet: a running server refuses to move a label to a
+            version that is not loaded, and goes on refusing.
     """
 
     stable: int | None = None
     candidate: int | None = None
     previous: int | None = None
-
-    @property
-    def labels(self) -> dict[str, int]:
-        """Label → version."""
-        numbers = (self.stable, self.candidate, self.previous)
-        return {
-            label: number
-            for label, number in zip(_LABELS, numbers, strict=True)
-            if number is not None
-        }
+    loading: int | None = None
 
     def __str__(self) -> str:
-        said = [f"{label} {number}" for label, number in self.labels.items()]
+        said = [f"{label} {number}" for label, number in _labels(self).items()]
+        said += [f"loading {self.loading}"] if self.loading is not None else []
         return ", ".join(said) or "the newest version is live"
 
 
 def of(model: Model) -> Release:
     """What is said of a model."""
-    return Release(*map(model.labels.get, _LABELS))
+    loading = (model.specific or frozenset()).difference(model.labels.values())
+    stable, candidate, previous = map(model.labels.get, _LABELS)
+    return Release(stable, candidate, previous, max(loading, default=None))
 
 
-def labels_with(release: Release, model: Model) -> Mapping[str, int]:
+def labels(release: Release, model: Model) -> dict[str, int]:
     """All labels of the model in that state."""
     others = {label: number for label, number in model.labels.items() if label not in _LABELS}
-    return {**release.labels, **others}
+    return {**_labels(release), **others}
+
+
+def versions(release: Release, model: Model) -> set[int]:
+    """The versions that are served of the model in that state; none: the newest."""
+    named = {*labels(release, model).values()}
+    return named if release.loading is None else named | {release.loading}
+
+
+def _labels(release: Release) -> dict[str, int]:
+    numbers = (release.stable, release.candidate, release.previous)
+    named = zip(_LABELS, numbers, strict=True)
+    return {label: number for label, number in named if number is not None}

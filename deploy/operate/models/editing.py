@@ -44,18 +44,15 @@ def removed(text: str, name: str) -> str:
     return _one_that_says(config, (text[: m.start()] + text[m.end() :] for m in models))
 
 
-def labelled(text: str, name: str, labels: Mapping[str, int]) -> str:
-    """The text in which that model has these labels, and serves their versions and no others.
-
-    Without labels it has no policy, either: the server serves the newest.
-    """
+def serving(text: str, name: str, versions: Iterable[int], labels: Mapping[str, int]) -> str:
+    """The text in which that model serves these versions, or else the newest, by these labels."""
     config = text_format.Parse(text, ModelServerConfig())
     model = next(model for model in config.model_config_list.config if model.name == name)
     model.ClearField("model_version_policy")
     model.ClearField("version_labels")
     model.version_labels.update(labels)
     lines = ""
-    if numbers := sorted({*labels.values()}):
+    if numbers := sorted(versions):
         model.model_version_policy.specific.versions.extend(numbers)
         listed = " ".join(f"versions: {number}" for number in numbers)
         lines = f"    model_version_policy {{ specific {{ {listed} }} }}\n"

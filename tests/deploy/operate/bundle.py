@@ -53,7 +53,7 @@ class Bundle:
         self.models, self.secrets = folder / "models" / "mnist", folder / "secrets"
         self.models.mkdir(parents=True)
         self.door, self.grpc, self.rest = free_ports(3)
-        self.environment = {
+        self._environment = {
             **os.environ,
             **images,
             "COMPOSE_PROJECT_NAME": project,
@@ -66,15 +66,27 @@ class Bundle:
         }
 
     def __call__(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        environment = {**self.environment, **changed}
+        environment = {**self._environment, **changed}
         return _run([*DEPLOY, *arguments], self.models, environment)  # wherever one is
+
+    @contextlib.contextmanager
+    def typing(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A command, while it runs; ended afterwards if it did not end itself."""
+        with subprocess.Popen(
+            [*DEPLOY, *arguments],
+            cwd=self.models,
+            env=self._environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
 
     def interrupted(self, line: str, *arguments: str, sent: int = signal.SIGINT) -> int:
         """The exit status after a Ctrl-C as soon as the command's progress says `line`."""
-        command = [*DEPLOY, *arguments]
-        with subprocess.Popen(
-            command, cwd=self.root, env=self.environment, stderr=subprocess.PIPE, text=True
-        ) as process:
+        with self.typing(*arguments) as process:
             stderr: IO[str] = process.stderr  # type: ignore[assignment]
             seen = next((said for said in stderr if line in said), None)
             assert seen, f"{line!r} was never said"
@@ -85,14 +97,14 @@ class Bundle:
     def plain(self, *command: str, **changed: str) -> subprocess.CompletedProcess[str]:
         """A command in the checkout's root, typed in a shell that knows nothing of the bundle."""
         known = settings.names()
-        blank = {name: value for name, value in self.environment.items() if name not in known}
+        blank = {name: value for name, value in self._environment.items() if name not in known}
         return _run(command, self.root, {**blank, **changed})
 
     def typed(self, commands: str) -> subprocess.CompletedProcess[str]:
         """Lines of a README, in the root; models and secrets where they are by default."""
         url = f"grpc://localhost:{self.grpc}"
         by_default = {"MODELS": "", "DEPLOY_SECRETS": "", "DIGITS_URL": url}
-        return _run(["bash", "-ec", commands], self.root, {**self.environment, **by_default})
+        return _run(["bash", "-ec", commands], self.root, {**self._environment, **by_default})
 
     def left(self) -> str:
         """The project's containers, networks and named volumes."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Version
-from tests.deploy.operate.bundle import DEPLOY, DIGIT, Bundle, docker
+from tests.deploy.operate.bundle import DIGIT, Bundle, docker
 from tfserving_client import DigitClient
 
 PROJECT = "digits-release-test"
@@ -128,12 +128,11 @@ def test_in_the_time_of_grace_the_version_before_is_still_there(
 ) -> None:
     _done(bundle, "promote", "1")
     bundle.publish(published, 2)
-    promoting = [*DEPLOY, "promote", "2", "--grace", "600"]
-    with subprocess.Popen(
-        promoting, env=bundle.environment, stderr=subprocess.PIPE, text=True
-    ) as process:
+    promoting = ["promote", "2", "--grace", "600"]
+    with bundle.typing(*promoting) as process:
         assert process.stderr
-        assert any(line.startswith("grace") for line in process.stderr)
+        said = list(itertools.takewhile(lambda line: not line.startswith("grace"), process.stderr))
+        assert process.poll() is None, said
         assert _versions(bundle) == [["1 previous", "2 stable"]] * 2
         assert _done(bundle, "rollback") == "mnist: 1 is live\n"
         assert _versions(bundle) == [["1 stable"]] * 2
@@ -212,12 +211,7 @@ def test_a_command_that_is_killed_is_taken_up_by_the_next(
 def test_two_commands_at_once(bundle: Bundle, published: Version) -> None:
     _done(bundle, "promote", "1")
     bundle.publish(published, 2)
-    with subprocess.Popen(
-        [*DEPLOY, "promote", "2", "--grace", "0"],
-        env=bundle.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with bundle.typing("promote", "2", "--grace", "0") as process:
         assert process.stderr
         assert next(process.stderr).startswith("plan")
         for command in (["rollback"], ["models", "remove", "mnist"], ["up"]):

@@ -102,10 +102,10 @@ def test_versions_and_labels_are_written_in_a_line_each(text: str) -> None:
         '    version_labels { key: "stable" value: 2 }\n'
         '    version_labels { key: "a \\"b\\"" value: 1 }\n'
     )
-    labelled = editing.labelled(text, name, {"stable": 2, 'a "b"': 1})
+    labelled = editing.serving(text, name, {2, 1}, {"stable": 2, 'a "b"': 1})
     assert lines in labelled
     assert labelled.count("version_labels") == 2
-    plain = editing.labelled(labelled, name, {})
+    plain = editing.serving(labelled, name, [], {})
     assert labelled.replace(lines, "") == plain
     assert plain == text or text != SHIPPED
     first, second = labelled.splitlines()[0], text.splitlines()[0]
@@ -113,6 +113,6 @@ def test_versions_and_labels_are_written_in_a_line_each(text: str) -> None:
 
 
 def test_versions_of_a_model_that_is_written_as_few_write_it() -> None:
-    labelled = _parsed(editing.labelled(LIST, "a", {"stable": 7})).model_config_list
+    labelled = _parsed(editing.serving(LIST, "a", [7], {"stable": 7})).model_config_list
     assert [*labelled.config[0].model_version_policy.specific.versions] == [7]
     assert {**labelled.config[1].version_labels} == {"x": 1}
