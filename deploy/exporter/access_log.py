@@ -33,6 +33,7 @@ _ENDINGS = {
     ":classify": "classify",
     ":regress": "regress",
 }
+_SIDES = {side: side for side in ("stable", "candidate")}
 _FAULTS = {2, 4, 13, 14, 15}  # UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS
 _RESOURCE_EXHAUSTED, _TOO_MANY = 8, 429
 _GAVE_UP = 499  # nginx's own: the caller hung up before there was an answer
@@ -45,7 +46,7 @@ _BUFFER = 1 << 20  # bytes that may wait while a scrape is answered
 
 
 class AccessLog:
-    """Counts lines by who asked what and how it ended.
+    """Counts lines by who asked what, how it ended, and on which side of a canary.
 
     Args:
         registry: where the metrics go.
@@ -57,26 +58,26 @@ class AccessLog:
         self._requests = Counter(
             "digits_gateway_requests",
             "Requests at the gateway.",
-            ["key", "model", "method", "status", "outcome"],
+            ["key", "model", "method", "status", "outcome", "side"],
             registry=registry,
         )
         self._seconds = Histogram(
             "digits_gateway_request_seconds",
             "From the request's first byte to the answer's last.",
-            ["model", "method", "outcome"],
+            ["model", "method", "outcome", "side"],
             buckets=_SECONDS,
             registry=registry,
         )
         self._answers = Counter(
             "digits_answers",
             "Of the answers that the gateway looks at, one in ten: rows of each class.",
-            ["model", "digit"],
+            ["model", "digit", "side"],
             registry=registry,
         )
         self._confidence = Histogram(
             "digits_answer_confidence",
             "Of the same: the probability of the most probable class.",
-            ["model"],
+            ["model", "side"],
             buckets=_CONFIDENCES,
             registry=registry,
         )
@@ -101,16 +102,17 @@ class AccessLog:
             if not 0 <= seconds < math.inf:
                 raise ValueError(seconds)
             status, result = _outcome(line, seconds)
+            side = _SIDES[line.get("side", "stable")]
             ends = datetime.fromisoformat(said) if (said := line.get("key_ends")) else None
             answers = _answers(line.get("answers", ""))
         except (KeyError, RecursionError, TypeError, ValueError):
             self._bad_lines.inc()
             return
-        self._requests.labels(key, model, method, status, result).inc()
-        self._seconds.labels(model, method, result).observe(seconds)
+        self._requests.labels(key, model, method, status, result, side).inc()
+        self._seconds.labels(model, method, result, side).observe(seconds)
         for digit, confidence in answers:
-            self._answers.labels(answering, digit).inc()
-            self._confidence.labels(answering).observe(confidence)
+            self._answers.labels(answering, digit, side).inc()
+            self._confidence.labels(answering, side).observe(confidence)
         if ends:
             self._key_ends.labels(key).set(ends.timestamp())
         else:

@@ -4,22 +4,40 @@
 # second or two.
 set -eu
 secrets=/etc/gateway
+canary=/config/canary.config # the candidate's share in percent, and each key's side
 run=/run/gateway
 configuration=$(dirname "$0")/nginx.conf
 models=$(dirname "$0")/../serving/models.sh
 javascript=/usr/lib/nginx/modules/ngx_http_js_module.so # in the official image
 replicas=''
+candidates=''
 told=''
 
 addresses() { # those of the name $1, in order; nothing if it has none
   getent ahostsv4 "$1" | awk '$2 == "STREAM" { print $1 }' | sort -u
 }
 
-servers() { # the replicas at port $1
-  [ -n "$replicas" ] || echo 'server 127.0.0.1:1 down;' # nginx wants at least one
-  for address in $replicas; do
-    echo "server $address:$1 max_fails=1 fail_timeout=2s;"
+servers() { # those at the addresses $2, at port $1; $3: what else there is to say of them
+  [ -n "$2" ] || echo 'server 127.0.0.1:1 down;' # nginx wants at least one
+  for address in $2; do
+    echo "server $address:$1 max_fails=1 fail_timeout=2s${3:+ $3};"
   done
+}
+
+sides() { # the servers, and how many callers the candidate answers, into the folder $1
+  for protocol in grpc:8500 rest:8501; do
+    servers "${protocol#*:}" "$replicas" >"$1/${protocol%:*}-stable.conf"
+    servers "${protocol#*:}" "$candidates" >"$1/${protocol%:*}-candidate.conf"
+    # In its place, when it fails.
+    servers "${protocol#*:}" "$replicas" backup >>"$1/${protocol%:*}-candidate.conf"
+  done
+  { # by what `canary` wrote down of each key; who is not in it falls to a side by chance, and stays
+    echo "split_clients \$whose \$by_chance {"
+    [ -z "$candidates" ] || echo "$(head -n 1 "$canary")% candidate;"
+    echo "* stable; } map \$key_name \$side { default \$by_chance;"
+    [ -z "$candidates" ] || sed '1d; s/$/;/' "$canary"
+    echo '}'
+  } >"$1/canary.conf"
 }
 
 self_signed() { # a certificate to begin with
@@ -34,6 +52,9 @@ resolve() {
   # A name that does not resolve just now says nothing: better the replicas that were there last.
   found=$(addresses serving)
   replicas=${found:-$replicas}
+  found=''
+  [ ! -e "$canary" ] || found=$(addresses candidate)
+  candidates=$found
   exporter=$(addresses exporter)
 }
 
@@ -54,8 +75,7 @@ render() ( # everything that nginx.conf includes, into the folder $1
   set -e
   rm -rf "$1"
   mkdir "$1"
-  servers 8500 >"$1/grpc-servers.conf"
-  servers 8501 >"$1/rest-servers.conf"
+  sides "$1"
   echo "limit_req_zone \$limited zone=keys:1m rate=${KEY_RATE}r/s;
 limit_req zone=keys burst=$KEY_RATE nodelay;" >"$1/rate.conf"
   for address in $exporter; do

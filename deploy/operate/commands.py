@@ -177,6 +177,7 @@ def _decided(client: docker.DockerClient, options: argparse.Namespace) -> dict[s
     # What watches GPUs asks for them as NVIDIA's runtime gives them.
     watched = decided["SERVING_DEVICE"] == "gpu" and "monitoring" in profiles
     (profiles.add if watched else profiles.discard)("gpu-monitoring")
+    (profiles.add if (served.OWN / served.CANARY).exists() else profiles.discard)("canary")
     decided["COMPOSE_PROFILES"] = ",".join(sorted(profiles))
     return {**decided, **served.AS_SETTING}
 
@@ -272,6 +273,8 @@ def _change_models(options: argparse.Namespace) -> int:
     from deploy.operate.stack import engine, served
 
     with engine.connect_if_any(say) as client, served.changing():
+        if served.CANDIDATE in served.source():
+            raise Refused("a canary is under way: `promote` its version or `rollback` first")
         running = _running(client) if client else b""
         if options.adds:
             text, left_out = configured.with_one_more(options.name, options.path)

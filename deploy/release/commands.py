@@ -11,9 +11,9 @@ from deploy.operate.command_line import command, count, say
 from deploy.operate.errors import InputError
 
 if TYPE_CHECKING:
-    from deploy.release.promotion import Place
+    from deploy.release.place import Place
 
-_GRACE = 300  # seconds
+_GRACE, _EVERY = 300, 600  # seconds
 
 
 def add_to(commands: Any) -> None:
@@ -27,17 +27,31 @@ def add_to(commands: Any) -> None:
         help="end release control: whatever version appears is live at once",
     )
     promote.add_argument(
-        "--grace",
-        type=_seconds,
-        default=_GRACE,
-        metavar="S",
-        help=f"seconds that the version of before stays loaded ({_GRACE})",
-    )
-    promote.add_argument(
         "--unchecked", action="store_true", help="even if nothing says what it must answer"
     )
     rollback = command(commands, "rollback", _rollback, "make the version of before live again")
-    for changing in (promote, rollback):
+    canary = command(commands, "canary", _canary, "send some of the callers to a version")
+    canary.add_argument("version", type=count, metavar="N", help="its number")
+    share = canary.add_mutually_exclusive_group(required=True)
+    share.add_argument("--percent", type=_percent, metavar="P", help="of the callers, from now on")
+    share.add_argument(
+        "--steps",
+        type=_steps,
+        metavar="P,P,…",
+        help="one share after the other, as long as it does well, and then live",
+    )
+    canary.add_argument(
+        "--every", type=_seconds, default=_EVERY, metavar="T", help="how long each step is (10m)"
+    )
+    for promoting in (promote, canary):
+        promoting.add_argument(
+            "--grace",
+            type=_seconds,
+            default=_GRACE,
+            metavar="T",
+            help="how long the version of before stays loaded (5m)",
+        )
+    for changing in (promote, rollback, canary):
         changing.add_argument("--why", default="", metavar="TEXT", help="for the history")
         changing.add_argument(
             "--timeout",
@@ -47,17 +61,47 @@ def add_to(commands: Any) -> None:
             help="seconds that the servers have for a step (180)",
         )
     history = command(
-        commands, "history", _history, "who released what, when, why, and how it went"
+        commands, "history", _history, "who released what, when and why, and how it went"
     )
     history.add_argument("--json", action="store_true", help="for programs")
-    for each in (promote, rollback, history):
+    for each in (promote, rollback, canary, history):
         each.add_argument("--name", metavar="MODEL", help="the model (the only one)")
 
 
 def _seconds(text: str) -> int:
-    if not (text.isdecimal() and int(text) < 10**6):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected whole seconds")
-    return int(text)
+    number, unit = text.rstrip("smh"), text[-1:]
+    if not (number.isdecimal() and len(text) - len(number) < 2 and int(number) < 10**6):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, or as 90s, 10m, 1h")
+    return int(number) * {"m": 60, "h": 3600}.get(unit, 1)
+
+
+def _percent(text: str) -> float:
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = 0
+    if not 0.01 <= percent <= 99:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a share from 0.01 to 99")
+    return percent
+
+
+def _steps(text: str) -> list[float]:
+    return [_percent(each) for each in text.split(",")]
+
+
+def _canary(options: argparse.Namespace) -> int:
+    from deploy.release import canary, promotion
+
+    number = options.version
+    with _place(options) as place:
+        if options.percent:
+            canary.begin(place, number, options.percent, why=options.why)
+            print(f"{place.name}: {options.percent:g} % of the callers are sent to {number}")
+            return 0
+        canary.climb(place, number, options.steps, options.every, why=options.why)
+        promotion.promote(place, number, why=options.why, grace=options.grace)
+        print(f"{place.name}: {number} is live")
+    return 0
 
 
 def _promote(options: argparse.Namespace) -> int:
@@ -99,7 +143,7 @@ def _history(options: argparse.Namespace) -> int:
 def _place(options: argparse.Namespace) -> Iterator[Place]:
     """The model that is meant, and the engine on which its servers run, if one answers."""
     from deploy.operate.stack import engine, served
-    from deploy.release.promotion import Place
+    from deploy.release.place import Place
 
     name = options.name
     if name is None:

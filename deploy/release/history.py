@@ -86,7 +86,7 @@ def live_before(model: str, stable: int) -> int | None:
     """
     live: list[int] = []
     for entry in read(model):
-        if entry.outcome != DONE or entry.to is None:
+        if entry.outcome != DONE or entry.to is None:  # a canary ends otherwise
             continue
         if entry.action == "rollback":
             live = live[: _last(live, entry.to)] if entry.to in live else []

@@ -37,12 +37,12 @@ class Replica:
     rest: str
 
 
-def running(engine: docker.DockerClient, project: str) -> list[Replica]:
-    """All servers that run, ready or not, by name."""
+def running(engine: docker.DockerClient, project: str, service: str = "serving") -> list[Replica]:
+    """All servers of a service that run, ready or not, by name."""
     found = containers.of_project(engine, project)
     ports = {port: where for one in found for port, where in one.ports.items()}
     return [
-        _replica(one, ports) for one in found if one.service == "serving" and one.state == "running"
+        _replica(one, ports) for one in found if one.service == service and one.state == "running"
     ]
 
 
@@ -76,8 +76,15 @@ def available(replicas: list[Replica], model: Model) -> frozenset[int]:
     )
 
 
-def wait(engine: docker.DockerClient, project: str, model: Model, *, timeout: float) -> None:
-    """Return when every replica does what is configured of the model; progress is shown.
+def wait(
+    engine: docker.DockerClient,
+    project: str,
+    model: Model,
+    *,
+    timeout: float,
+    service: str = "serving",
+) -> None:
+    """Return when every server of a service does what its model says; progress is shown.
 
     Raises:
         Refused: a version failed to load, or it took longer than `timeout` seconds; says where and
@@ -91,7 +98,7 @@ def wait(engine: docker.DockerClient, project: str, model: Model, *, timeout: fl
 
     with Progress(text, at_once=True):
         while True:
-            replicas = running(engine, project)
+            replicas = running(engine, project, service)
             found = next((each for one in replicas for each in _differences(one, model)), None)
             if replicas and not found:
                 return

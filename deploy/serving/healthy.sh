@@ -1,7 +1,7 @@
 #!/bin/bash
 # Whether a version of every configured model is AVAILABLE: a status page that merely answers may list
 # only failed ones. The CPU image has no curl, but both have bash.
-names=$(/serving/models.sh /config/models.config)
+names=$(/serving/models.sh "/config/${CONFIGURATION:-models.config}")
 [ -n "$names" ] || exit 1
 while read -r name; do
   exec 3<>/dev/tcp/127.0.0.1/8501 || exit 1

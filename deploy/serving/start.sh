@@ -6,6 +6,8 @@ filtered() { # to the end, whoever is told to stop: the last words are the ones 
   exec grep --text --line-buffered --invert-match --extended-regexp \
     ' (Adding/updating models\.|\(Re-\)adding model: .*)$'
 }
+# A candidate has a list of models of its own.
+set -- "${@/models.config/${CONFIGURATION:-models.config}}"
 exec 3> >(filtered)
 filter=$!
 /usr/bin/tf_serving_entrypoint.sh "$@" >&3 2>&1 3>&- &

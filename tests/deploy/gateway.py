@@ -90,6 +90,11 @@ class Gateway:
         """What the name `serving` means from now on."""
         hosts(self.folder, "serving", addresses)
 
+    def canary(self, percent: str, *addresses: str) -> None:
+        """Which share is answered by what `candidate` means from now on."""
+        hosts(self.folder, "candidate", addresses)
+        (self.folder / "canary.config").write_text(percent)
+
     def ask(
         self,
         method: str,
@@ -183,10 +188,10 @@ def running(
         folder / "gateway" / "start.sh",
         {
             "/run/gateway": str(folder / "run"),
-            "/config/models.config": str(folder / "models.config"),
+            "/config/": f"{folder}/",
             "/etc/gateway": str(folder / "secrets" / "gateway"),
-            "servers 8500": f"servers {ports[0]}",
-            "servers 8501": f"servers {ports[1]}",
+            "grpc:8500": f"grpc:{ports[0]}",
+            "rest:8501": f"rest:{ports[1]}",
         },
     )
     _replace(

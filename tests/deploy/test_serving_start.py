@@ -124,7 +124,7 @@ def test_it_is_healthy_when_every_model_has_a_version(
         text = (SERVING / "healthy.sh").read_text()
         for old, new in (
             ("/serving/models.sh", str(SERVING / "models.sh")),
-            ("/config/models.config", str(config)),
+            ("/config/", f"{tmp_path}/"),
             ("8501", str(server.server_port)),
         ):
             assert old in text

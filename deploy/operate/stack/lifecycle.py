@@ -23,6 +23,7 @@ _LOOK = 0.3  # seconds between two looks
 _GRACE = 30  # seconds to create and start containers on a busy machine; mostly it takes one
 _CRASHES = 3  # restarts of a new container that are not waited beyond
 _LOG_LINES = 20
+_CANARY = "canary"  # the profile of a server that answers some of the callers
 # The variable that replaces the image of a service.
 _IMAGES = {
     "serving": "TFS_IMAGE",
@@ -35,18 +36,23 @@ _IMAGES = {
 
 
 def needed(compose: Compose) -> list[str]:
-    """The services without which nothing is answered."""
+    """The services that answer callers."""
     services: Mapping[str, Mapping[str, Any]] = compose.config["services"]
     return [
         name
         for name, service in services.items()
-        if not service.get("profiles") and service.get("scale", 1)
+        if service.get("profiles", [_CANARY]) == [_CANARY] and service.get("scale", 1)
     ]
 
 
 def monitoring(compose: Compose) -> list[str]:
     """The services that watch them; none if the profile takes no part."""
-    return [name for name, service in compose.config["services"].items() if "profiles" in service]
+    services: Mapping[str, Mapping[str, Any]] = compose.config["services"]
+    return [
+        name
+        for name, service in services.items()
+        if service.get("profiles", [_CANARY]) != [_CANARY]
+    ]
 
 
 def as_it_runs(engine: docker.DockerClient, wanted: Compose) -> Compose:
@@ -98,6 +104,16 @@ def watch(
         if one.service not in wanted:
             print(f"stop    {one.name}", file=sys.stderr)
             engine.containers.get(one.id).remove(force=True, v=True)
+
+
+def start(engine: docker.DockerClient, compose: Compose, service: str, *, timeout: float) -> None:
+    """Start one service beside what runs, and return when it is well.
+
+    Raises:
+        Refused: it is not well in time; says why.
+    """
+    known = {one.id for one in of_project(engine, compose.config["name"])}
+    _start(engine, compose, ["up", "--detach", "--no-deps", service], [service], timeout, known)
 
 
 def down(engine: docker.DockerClient, compose: Compose) -> list[str]:

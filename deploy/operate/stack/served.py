@@ -19,6 +19,8 @@ SOURCE = FOLDER / "server"
 OWN = FOLDER / "machine" / "server"
 COPY = FOLDER / "machine" / "config"
 MODELS = "models.config"
+CANDIDATE = "candidate.config"  # the models of the server that a canary's callers are answered by
+CANARY = "canary.config"  # who they are, for the gateway
 AS_SETTING = {"SERVER_CONFIG": f"./{COPY.relative_to(FOLDER)}"}  # servers read the copy
 INSIDE = PurePosixPath("/models")  # what the containers call the models' folder
 

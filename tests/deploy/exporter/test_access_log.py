@@ -51,9 +51,13 @@ class Counts:
         self.log = AccessLog(self._registry, models)
 
     def __call__(self, name: str) -> dict[tuple[str, ...], float]:
-        """Label values → number."""
+        """Label values, without the side where it is the stable one → number."""
         seen = self._samples(self._registry)
-        return {key[1:]: value for key, value in seen.items() if key[0] == name and value}
+        return {
+            tuple(label for label in key[1:] if label != "stable"): value
+            for key, value in seen.items()
+            if key[0] == name and value
+        }
 
     @property
     def requests(self) -> dict[tuple[str, ...], float]:
@@ -89,6 +93,17 @@ def counts(models: Models, samples: Any) -> Counts:
 def test_methods(path: str, method: str, counted: str, counts: Counts) -> None:
     counts.log.count(line(path=path, method=method))
     assert counts.requests == {("alice", "mnist", counted, "200", "answered"): 1}
+
+
+def test_the_sides_of_a_canary_are_told_apart(counts: Counts) -> None:
+    for side in ("stable", "candidate", "candidate", "no side"):
+        counts.log.count(line(side=side, answers="7:0.5", answering="mnist"))
+    one = ("alice", "mnist", "predict", "200", "answered")
+    assert counts.requests == {one: 1, (*one, "candidate"): 2}
+    for name in ("digits_gateway_request_seconds_count", "digits_answer_confidence_count"):
+        assert sorted(counts(name).values()) == [1, 2]
+    assert counts("digits_answers_total") == {("mnist", "7"): 1, ("mnist", "7", "candidate"): 2}
+    assert counts("digits_gateway_bad_lines_total") == {(): 1}
 
 
 @pytest.mark.parametrize("path", ["/", "/page.css", "/healthz"])

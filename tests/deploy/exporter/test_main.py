@@ -40,7 +40,7 @@ def test_it_counts_lines_and_ends_when_told(tmp_path: Path) -> None:
             deadline = time.monotonic() + 60
             expected = (
                 'digits_gateway_requests_total{key="alice",method="predict",model="mnist",'
-                'outcome="answered",status="200"}',
+                'outcome="answered",side="stable",status="200"}',
                 f'digits_replica_up{{replica="127.0.0.1:{nobody}"}} 0.0',
             )
             seen = ""

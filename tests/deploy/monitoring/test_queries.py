@@ -147,7 +147,7 @@ def watched(published: Version, tmp_path_factory: pytest.TempPathFactory) -> Ite
         static = f'static_configs: [{{ targets: ["127.0.0.1:{rest_port}"] }}]'
         text = re.sub(r"dns_sd_configs:\n +- .*", static, text)
         text = text.replace("exporter:9100", f"127.0.0.1:{exporter}")
-        text = re.sub(r"  - job_name: (alertmanager|gpu)\n(    .*\n)+", "", text)
+        text = re.sub(r"  - job_name: (alertmanager|candidate|gpu)\n(    .*\n)+", "", text)
         text = re.sub(r"alerting: .*", "", text)
         config.write_text(text.replace("localhost:9090", f"127.0.0.1:{own}"))
         stack.enter_context(

@@ -37,17 +37,15 @@ def served(
 def bundle(served: Bundle) -> Iterator[Bundle]:
     """Version 1 is live, and alone; what a test publishes and writes is gone after it."""
     yield served
-    running = served("up")
-    assert running.returncode == 0, running.stderr
-    if not (served.models / "1").exists():
+    if (served.models / "away").exists():
         (served.models / "away").rename(served.models / "1")
-    (served.root / "deploy" / "machine" / "server" / "models.config").unlink(missing_ok=True)
-    (served.root / "deploy" / "machine" / "releases.jsonl").unlink(missing_ok=True)
-    for folder in served.models.iterdir():
-        if folder.name != "1":
-            shutil.rmtree(folder)
-    settled = served("up")
-    assert settled.returncode == 0, settled.stderr
+    for command in (["up"], ["promote", "1", "--grace", "0"], ["promote", "--always-newest"]):
+        for folder in [*served.models.iterdir()] if "--always-newest" in command else ():
+            if folder.name != "1":
+                shutil.rmtree(folder)
+        done = served(*command)
+        assert done.returncode == 0, done.stderr
+    (served.root / "deploy" / "machine" / "releases.jsonl").unlink()
 
 
 def _versions(bundle: Bundle) -> list[list[str]]:
@@ -147,13 +145,19 @@ def test_what_is_not_as_it_must_be_never_becomes_live(bundle: Bundle, published:
         bundle.publish(published, number)
     _with_swapped_classes(bundle.models / "2")
     (bundle.models / "3" / "saved_model.pb").write_bytes(b"broken")
-    (bundle.models / "4" / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"broken")
+    (bundle.models / "4" / "assets.extra" / "tf_serving_warmup_requests").write_bytes(
+        b"no records " * 9
+    )
     (bundle.models / "5" / "assets.extra" / "golden.npz").unlink()
     with bundle.load():
         said = _refused(bundle, "promote", "2")
         assert "output probabilities differs in" in said
-        assert "version 3 of mnist failed to load" in _refused(bundle, "promote", "3")
-        assert "version 4 of mnist failed to load" in _refused(bundle, "promote", "4")
+        assert "version 3 of mnist failed to load" in _refused(
+            bundle, "promote", "3", "--grace", "0"
+        )
+        assert "version 4 of mnist failed to load" in _refused(
+            bundle, "promote", "4", "--grace", "0"
+        )
         assert "golden.npz is missing" in _refused(bundle, "promote", "5")
         assert "--unchecked releases it all the same" in _refused(bundle, "promote", "5")
         said = _refused(bundle, "promote", "9", status=2)

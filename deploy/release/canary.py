@@ -1,0 +1,169 @@
+"""A version that some of the callers are answered by, on a server of its own.
+
+Over gRPC a caller names no version that the gateway could read or change, so the candidate runs
+apart, and the gateway sends a share of the callers there: by key, so that each of them is answered
+by the same version every time. Two files of the configuration are its state: what that server
+serves, and who is sent to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from deploy import model_config
+from deploy.operate.access import keys, secret_files
+from deploy.operate.errors import Refused
+from deploy.operate.models import editing
+from deploy.operate.stack import lifecycle, served, settings
+from deploy.operate.stack.engine import Compose
+from deploy.release import history, measures, replicas, sharing, verdict
+from deploy.release.checks import check, golden_answers
+from deploy.release.place import Place, alone, live_version
+from deploy.release.state import Release
+
+SERVICE = "candidate"
+_DRAIN = 5  # seconds until the gateway has read that the canary has ended, and calls are answered
+_LOOKS = 6  # at a step, without a verdict, until it is given up
+
+
+def begin(place: Place, number: int, percent: float, *, why: str) -> None:
+    """Send a share of the callers to a version, or change the share.
+
+    Args:
+        place: the model and its servers.
+        number: the version.
+        percent: of the keys, more than 0 and less than 100.
+        why: for the history.
+
+    Raises:
+        InputError: there is no such version.
+        Refused: it does not load or answers otherwise than it must; nobody is sent to it then.
+    """
+    with alone(place):
+        folder = place.folder(number)
+        live = live_version(place)
+        if live is None or live == number:
+            raise Refused(f"{place.name}: {live or 'nothing'} is live; a canary needs another one")
+        answers = golden_answers(place, folder)
+        entry = history.begin(place.name, "canary", live, number, why)
+        place.say(f"plan    {place.name}: {live} is live; {percent:g} % of the callers to {number}")
+        try:
+            place.set(Release(live))
+            _serve(place, live, number)
+            check(place, answers, SERVICE, version=number)
+            check(place, answers, SERVICE, label="stable")
+            _share(place, number, percent)
+        except BaseException as error:
+            history.end(entry, f"refused: {error}" if str(error) else "interrupted")
+            if not (served.OWN / served.CANARY).exists():
+                end(place)
+            raise
+        history.end(entry, f"{percent:g} % of the callers")
+
+
+def climb(place: Place, number: int, steps: Sequence[float], every: float, *, why: str) -> None:
+    """Send more and more callers to a version as long as it does well, and then make it live.
+
+    Args:
+        place: the model and its servers.
+        number: the version.
+        steps: the shares in percent, one after the other.
+        every: seconds that each of them is looked at.
+        why: for the history.
+
+    Raises:
+        Refused: it does worse than the stable version, or nothing could be said for long; nobody is
+            sent to it then.
+    """
+    for percent in steps:
+        begin(place, number, percent, why=why)
+        place.say(f"step    {percent:g} % of the callers for {every:g} s")
+        found = _judged(place, every)
+        if not found.good:
+            with alone(place):
+                entry = history.begin(place.name, "canary", place.release().stable, number, why)
+                end(place)
+                sentence = f"at {percent:g} % of the callers {'; '.join(found.reasons)}"
+                history.end(entry, f"refused: {sentence}")
+            raise Refused(f"version {number} of {place.name} is taken back: {sentence}")
+
+
+def end(place: Place) -> None:
+    """Send nobody to the candidate any more, and remove its server; nothing without a canary."""
+    ours = (served.OWN / served.CANARY, served.OWN / served.CANDIDATE)
+    if not any(file.exists() for file in ours):
+        return
+    for file in ours:
+        file.unlink(missing_ok=True)
+    served.hand_over(served.source())
+    if place.engine and place.running(SERVICE):
+        place.say("end     nobody is sent to the candidate any more")
+        time.sleep(_DRAIN)
+        _compose().run("rm", "--stop", "--force", "--volumes", SERVICE)
+    known = settings.read()
+    if "canary" in (profiles := known.get("COMPOSE_PROFILES", "").split(",")):
+        left = ",".join(one for one in profiles if one != "canary")
+        settings.write({**known, "COMPOSE_PROFILES": left})
+
+
+def of(place: Place) -> int | None:
+    """The version that some callers are sent to, or are about to be; None without a canary."""
+    file = served.OWN / served.CANDIDATE
+    if not file.exists():
+        return None
+    found = {one.name: one for one in model_config.read(file)}.get(place.name)
+    return found.labels.get("stable") if found else None
+
+
+def _serve(place: Place, live: int, number: int) -> None:
+    """Have a server that answers with that version, whoever names none, and whoever names it."""
+    # The newest that is loaded answers who names none; so an older one has to be there alone.
+    versions = {live, number} if live < number else {number}
+    text = editing.serving(
+        served.place(served.MODELS).read_text(), place.name, versions, {"stable": number}
+    )
+    secret_files.replace(served.OWN / served.CANDIDATE, text.encode())
+    served.hand_over(served.source())
+    assert place.engine  # where none answers, no version is live
+    lifecycle.start(place.engine, _compose(), SERVICE, timeout=place.timeout)
+    (model,) = (
+        one for one in model_config.read(served.OWN / served.CANDIDATE) if one.name == place.name
+    )
+    replicas.wait(place.engine, place.project, model, timeout=place.timeout, service=SERVICE)
+    place.say(f"step    {number} is loaded on a server of its own")
+
+
+def _share(place: Place, number: int, percent: float) -> None:
+    names = [key.name for key in keys.read() if not key.ended]
+    text = sharing.text(f"{place.name} {number}", percent, names)
+    secret_files.replace(served.OWN / served.CANARY, text.encode())
+    served.hand_over(served.source())
+    known = settings.read()
+    profiles = {*filter(None, known.get("COMPOSE_PROFILES", "").split(",")), "canary"}
+    settings.write({**known, "COMPOSE_PROFILES": ",".join(sorted(profiles))})
+    count = text.count(" candidate\n")
+    place.say(f"step    {percent:g} %: {count} of {len(names)} keys, and as many of the others")
+
+
+def _judged(place: Place, every: float) -> verdict.Verdict:
+    """What was measured of both sides, as soon as there is enough of it."""
+    begun = time.monotonic()
+    found = verdict.Verdict(None, [], ["nothing was measured"])
+    for _ in range(_LOOKS):
+        time.sleep(every)
+        try:
+            sides = measures.sides(place.prometheus, place.name, time.monotonic() - begun)
+            found = verdict.judge(*sides)
+        except measures.Unmeasured as error:
+            found = verdict.Verdict(None, [str(error)], [str(error)])
+        for sentence in found.figures:
+            place.say(f"        {sentence}")
+        if found.good is not None:
+            break
+        place.say("        no verdict yet")
+    return found
+
+
+def _compose() -> Compose:
+    return Compose(profiles=["canary"])

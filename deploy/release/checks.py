@@ -1,0 +1,58 @@
+"""Hold the servers that run to the golden answers of a version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.operate.errors import Refused
+from deploy.release import golden
+from deploy.release.errors import Unreadable
+from deploy.release.golden import Answers
+from deploy.release.place import Place
+from tfserving_client import ServingClient
+
+
+def golden_answers(
+    place: Place, folder: Path | None, *, unchecked: bool = False
+) -> Mapping[str, Answers]:
+    """What a version must answer.
+
+    Raises:
+        Refused: nothing says so.
+    """
+    try:
+        if folder is None:
+            raise Unreadable(f"the versions of {place.name} are not on this machine")
+        return golden.read(folder)
+    except Unreadable as error:
+        if unchecked:
+            place.say(f"check   not checked: {error}")
+            return {}
+        raise Refused(f"{error}; --unchecked releases it all the same") from None
+
+
+def check(
+    place: Place,
+    answers: Mapping[str, Answers],
+    service: str = "serving",
+    *,
+    version: int | None = None,
+    label: str | None = None,
+) -> None:
+    """Hold every server of a service to the golden answers, over both protocols.
+
+    Raises:
+        Refused: an answer is not as it must be.
+    """
+    if not answers:
+        return
+    running = place.running(service)
+    for one in running:
+        for url in (one.grpc, one.rest):
+            with ServingClient(url, model=place.name) as serving:
+                found = golden.disagreements(serving, answers, version=version, label=label)
+            if found:
+                raise Refused(f"{one.name}: {'; '.join(found)}")
+    asked = f"version {version}" if label is None else f"label {label}"
+    place.say(f"check   {asked} answers as it must, on {len(running)} of {len(running)} servers")

@@ -1,0 +1,168 @@
+"""One model of this machine with its servers: what is live, and how that is changed by a step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+
+from deploy import model_config
+from deploy.model_config import Model
+from deploy.operate.checks import server
+from deploy.operate.errors import InputError, Refused
+from deploy.operate.models import editing
+from deploy.operate.stack import served, settings
+from deploy.release import history, replicas, state
+from deploy.release.history import DONE
+from deploy.release.state import Release
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One model of this machine, and the servers that serve it.
+
+    Attributes:
+        name: the model's.
+        engine: on which the servers run; None where no engine answers.
+        project: the bundle's, for Compose.
+        say: takes a line of progress.
+        timeout: seconds that the servers have for each step.
+    """
+
+    name: str
+    engine: docker.DockerClient | None
+    project: str
+    say: Callable[[str], None]
+    timeout: float
+
+    def model(self) -> Model:
+        """As it is configured.
+
+        Raises:
+            Refused: the configuration cannot be read.
+            InputError: it is not configured.
+        """
+        models = {one.name: one for one in served.models()}
+        if self.name not in models:
+            raise InputError(
+                f"{self.name} is not configured; what is: {', '.join(models) or 'nothing'}"
+            )
+        return models[self.name]
+
+    def release(self) -> Release:
+        """Its versions that have a part in its release."""
+        return state.of(self.model())
+
+    def versions(self) -> Mapping[int, Path]:
+        """Version → its folder on this machine, in order; none of a model that lies elsewhere."""
+        folder = served.folder_of(self.model().base_path, served.models_folder())
+        with contextlib.suppress(OSError):
+            return dict(sorted(model_config.versions(folder).items())) if folder else {}
+        return {}
+
+    def folder(self, number: int) -> Path | None:
+        """Where a version lies; None where versions lie elsewhere.
+
+        Raises:
+            InputError: there is no such version.
+        """
+        versions = self.versions()
+        if versions and number not in versions:
+            listed = ", ".join(map(str, versions))
+            raise InputError(f"{self.name} has no version {number}; there are {listed}")
+        return versions.get(number)
+
+    def running(self, service: str = "serving") -> list[replicas.Replica]:
+        """The servers of a service that run."""
+        return replicas.running(self.engine, self.project, service) if self.engine else []
+
+    @property
+    def prometheus(self) -> str:
+        """Where Prometheus answers, if it runs."""
+        return f"http://localhost:{os.environ.get('PROMETHEUS_PORT') or 9090}"
+
+    def set(self, release: Release) -> None:
+        """Write a state down and hand it to the servers, whether they run or not.
+
+        Raises:
+            Refused: it would bring the configuration an error that it does not have yet.
+        """
+        model = self.model()
+        text = editing.serving(
+            served.place(served.MODELS).read_text(),
+            self.name,
+            state.versions(release, model),
+            state.labels(release, model),
+        )
+        files, root = served.source(), served.models_folder()
+        running = served.read(served.COPY).get(served.MODELS, b"") if self.running() else b""
+        known = {*server.problems(files, root, running)}
+        after = {**files, served.MODELS: text.encode()}
+        for problem in server.problems(after, root, running):
+            if problem not in known:
+                raise Refused(problem)
+        served.write_models(text)
+        served.hand_over(after)
+
+    def wait(self) -> None:
+        """Return when all servers that run do what is configured.
+
+        Raises:
+            Refused: a version failed to load, or time is up.
+        """
+        if self.engine:
+            replicas.wait(self.engine, self.project, self.model(), timeout=self.timeout)
+
+    def step(self, what: str, release: Release) -> None:
+        """Bring the servers to a state.
+
+        Raises:
+            Refused: as `set` and `wait`.
+        """
+        self.set(release)
+        self.wait()
+        self.say(f"step    {what}")
+
+
+@contextlib.contextmanager
+def alone(place: Place) -> Iterator[None]:
+    """Be the only one who releases, after what became of killed commands is written down.
+
+    Raises:
+        Refused: another command changes the configuration, or the servers read another one.
+    """
+    with served.changing():
+        if place.running() and not served.AS_SETTING.items() <= settings.read().items():
+            raise Refused(
+                "the servers that run read another configuration than this machine's; "
+                "`python -m deploy up` gives it to them"
+            )
+        served.hand_over(served.source())
+        stable = place.release().stable
+        for entry in history.read(place.name):
+            if not entry.outcome:
+                came = DONE if stable == entry.to else f"interrupted; {stable or 'newest'} is live"
+                history.end(entry, came)
+        yield
+
+
+def live_version(place: Place) -> int | None:
+    """The version that is live, on all servers; a candidate that was left is left out.
+
+    Raises:
+        Refused: no server runs.
+    """
+    running, release = place.running(), place.release()
+    if not running:
+        raise Refused(
+            "no server runs, so none can load and check the version; `python -m deploy up` first"
+        )
+    if release.stable is None:
+        return max(replicas.available(running, place.model()), default=None)
+    if release != Release(release.stable):
+        place.step(f"{release.stable} alone is loaded", Release(release.stable))
+    return release.stable

@@ -1,0 +1,124 @@
+"""Whether a candidate does as well as the stable version, by what was measured of both.
+
+Both sides are seen over the same time, by the same gateway. A candidate is bad when it differs by
+more than chance explains and by more than is allowed; with too few requests nothing is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LEAST = 100  # requests of a side, and rows of answers, from which on something can be said
+_SIGMAS = 3.0  # further apart than this is no chance
+_MORE_FAILURES = 0.005  # of the requests
+_SLOWER, _SLOWER_BY = 1.5, 0.01  # times the stable side's p99, and seconds
+_OTHER_ANSWERS = 0.1  # of the answers may go to other classes
+_LESS_SURE = 0.1  # of the mean probability of the most probable class
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What was measured of one side.
+
+    Attributes:
+        requests: that reached a server, failed ones included.
+        failed: of these.
+        p99: seconds of a prediction at the gateway, or NaN.
+        server_p99: seconds of a request at the server itself, or NaN.
+        answers: class → rows, of the answers that the gateway looked at.
+        confidence: their mean probability of the most probable class, or NaN.
+    """
+
+    requests: float
+    failed: float
+    p99: float = math.nan
+    server_p99: float = math.nan
+    answers: Mapping[str, float] = field(default_factory=dict)
+    confidence: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows.
+
+    Attributes:
+        good: True, False, or None where nothing can be said yet.
+        figures: what was compared, a sentence each.
+        reasons: why it is bad, or what is missing; part of the figures.
+    """
+
+    good: bool | None
+    figures: list[str]
+    reasons: list[str]
+
+
+def judge(stable: Side, candidate: Side) -> Verdict:
+    """Compare the two sides."""
+    bad: list[str] = []
+    figures: list[str] = []
+
+    def compare(sentence: str, is_bad: bool) -> None:
+        figures.append(sentence)
+        if is_bad:
+            bad.append(sentence)
+
+    if candidate.requests and stable.requests:
+        ours, theirs = (side.failed / side.requests for side in (candidate, stable))
+        pooled = (candidate.failed + stable.failed) / (candidate.requests + stable.requests)
+        chance = math.sqrt(pooled * (1 - pooled) * (1 / candidate.requests + 1 / stable.requests))
+        compare(
+            f"{ours:.2%} of {candidate.requests:.0f} requests failed, "
+            f"{theirs:.2%} of {stable.requests:.0f} with the stable version",
+            candidate.failed >= 3 and ours - theirs > max(_MORE_FAILURES, _SIGMAS * chance),
+        )
+    few = [
+        f"too few requests of {name}: {side.requests:.0f}, at least {LEAST} are needed"
+        for name, side in (("the candidate", candidate), ("the stable version", stable))
+        if side.requests < LEAST
+    ]
+    if not few:
+        for where, ours, theirs in (
+            ("gateway", candidate.p99, stable.p99),
+            ("server", candidate.server_p99, stable.server_p99),
+        ):
+            compare(
+                f"p99 at the {where} {ours * 1e3:.1f} ms, {theirs * 1e3:.1f} ms with the stable "
+                "version",
+                ours > max(_SLOWER * theirs, theirs + _SLOWER_BY),
+            )
+    rows = [sum(side.answers.values()) for side in (candidate, stable)]
+    if min(rows) >= LEAST:
+        moved, chance = _moved(candidate.answers, stable.answers)
+        compare(
+            f"{moved:.1%} of the answers went to other classes",
+            moved > max(_OTHER_ANSWERS, chance),
+        )
+        compare(
+            f"mean confidence {candidate.confidence:.3f}, {stable.confidence:.3f} with the stable "
+            "version",
+            candidate.confidence < stable.confidence - _LESS_SURE,
+        )
+    if bad:
+        return Verdict(False, figures, bad)
+    return Verdict(None if few else True, [*figures, *few], few)
+
+
+def _moved(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[float, float]:
+    """The share of answers that went to other classes, and how much of it chance explains.
+
+    Half of the summed differences of the shares; each of them has the deviation of a share of so
+    many rows, and of k independent ones the sum stays beneath the mean of the sum and three
+    deviations.
+    """
+    n, m = sum(ours.values()), sum(theirs.values())
+    moved = chance = variance = 0.0
+    for each in ours.keys() | theirs.keys():
+        ours_share, theirs_share = ours.get(each, 0) / n, theirs.get(each, 0) / m
+        moved += abs(ours_share - theirs_share) / 2
+        pooled = (ours.get(each, 0) + theirs.get(each, 0)) / (n + m)
+        of_one = pooled * (1 - pooled) * (1 / n + 1 / m)
+        chance += math.sqrt(of_one * 2 / math.pi) / 2  # the mean of |N(0, of_one)|
+        variance += of_one * (1 - 2 / math.pi) / 4
+    return moved, chance + _SIGMAS * math.sqrt(variance)
