@@ -13,14 +13,16 @@ import functools
 import itertools
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -30,88 +32,174 @@ START_TIMEOUT = 120.0  # seconds; an image on a busy machine takes its time
 _STOP_TIMEOUT = 30.0  # seconds
 # As the compose file has it: by default a real server refuses calls of a few busy callers.
 THREADS = "--grpc_max_threads=256"
+_POLL = 0.05  # seconds
+_MOST_SAID = 4_000  # characters
+_NO_CONTAINER = 125  # the exit status of `docker run` where it is Docker that failed
 _IMAGE_PORTS = (8500, 8501)  # fixed by the image's entry point
 _PORTS = range(10_081, 32_768)  # browsers refuse 10080
 _untried = iter(random.sample(_PORTS, len(_PORTS)))  # so that none is given twice
 
 
 class StartFailed(Exception):
-    """The server ended, or did not serve a version in time; holds the end of what it wrote."""
+    """The server ended, or did not serve a version in time.
+
+    Attributes:
+        what: became of it, in a few words.
+        said: the end of what it wrote.
+    """
+
+    def __init__(self, what: str, command: str = "", said: str = "") -> None:
+        super().__init__(f"`{command}` {what}; it wrote:\n{said}" if command else what)
+        self.what, self.said = what, said
+
+
+class NoServer(StartFailed):
+    """None can be started here, whatever it is to serve."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. `command` is what a person would type to start the same."""
+    """A running server.
+
+    Attributes:
+        grpc_url: for clients.
+        rest_url: for clients.
+        command: what a person would type to start the same.
+        process: the server, or `docker run`.
+        container: its name, where it runs in one.
+    """
 
     grpc_url: str
     rest_url: str
     command: str
     process: subprocess.Popen[bytes]
+    container: str = ""
+
+    def peak_memory(self) -> int | None:
+        """The most bytes of memory that the server held so far; None where no /proc tells it."""
+        read = ["docker", "exec", self.container] if self.container else []
+        process = "[0-9]*" if self.container else str(self.process.pid)
+        command = [*read, "sh", "-c", f"cat /proc/{process}/status"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        peaks = re.findall(r"^VmHWM:\s*([0-9]+) kB", told, re.MULTILINE)
+        return 1024 * max(map(int, peaks)) if peaks else None
 
 
 @contextlib.contextmanager
-def serve(base_path: Path, *, name: str = "", flags: Sequence[str] = ()) -> Iterator[Server]:
-    """Serve the versions under `base_path` on free loopback ports, by its name or another.
+def serve(
+    folder: Path,
+    *,
+    name: str = "",
+    version: int | None = None,
+    flags: Sequence[str] = (),
+    files: Mapping[str, Path] | None = None,
+    timeout: float = START_TIMEOUT,
+) -> Iterator[Server]:
+    """Serve a model's versions, or one alone, on free loopback ports.
 
     Yields when a version is AVAILABLE; stops the server in the end.
 
+    Args:
+        folder: that of the versions, or with `version` that of one, whatever it is called.
+        name: the model's; the default is the folder's.
+        version: the number under which the only version is served.
+        flags: further ones of the server.
+        files: flag → the file that it names.
+        timeout: seconds until a version has to be AVAILABLE.
+
     Raises:
+        NoServer: there is no program, engine or image.
         StartFailed: no version became AVAILABLE.
     """
-    grpc_port, rest_port = free_ports(2)
-    base_path = base_path.resolve()
-    name = name or base_path.name
-    if image := os.environ.get("SERVING_IMAGE"):
-        command = _image_command(image, base_path, name, grpc_port, rest_port)
-    else:
-        binary = os.environ.get("SERVING_BINARY")
-        command = [
-            *([binary] if binary else [sys.executable, "-m", "deploy.local"]),
-            f"--port={grpc_port}",
-            f"--rest_api_port={rest_port}",
-            f"--model_name={name}",
-            f"--model_base_path={base_path}",
-        ]
-    command += [THREADS, *flags]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    ports = free_ports(2)
+    folder = folder.resolve()
+    name = name or folder.name
+    files = {flag: path.resolve() for flag, path in (files or {}).items()}
+    with contextlib.ExitStack() as opened:
+        container = ""
+        if image := os.environ.get("SERVING_IMAGE"):
+            container = f"throw-away-server-{ports[0]}"
+            command = _in_container(container, image, folder, name, version, ports, files)
+        else:
+            if version is not None:
+                alone = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="serve-")))
+                (alone / str(version)).symlink_to(folder)
+                folder = alone
+            command = [*_program(), *(f"--{flag}={path}" for flag, path in files.items())]
+            command += [f"--port={ports[0]}", f"--rest_api_port={ports[1]}"]
+            command += [f"--model_name={name}", f"--model_base_path={folder}"]
+        command += [THREADS, *flags]
+        log = opened.enter_context(tempfile.TemporaryFile())
         try:
-            server = Server(
-                f"grpc://127.0.0.1:{grpc_port}",
-                f"http://127.0.0.1:{rest_port}",
-                " ".join(command).replace(sys.executable, "python"),
-                process,
-            )
-            _wait_until_ready(server, name, log)
-            yield server
-        finally:
-            _stop(process)
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        except OSError as error:
+            raise NoServer(f"{command[0]} cannot be started: {error.strerror}") from error
+        opened.callback(_stop, process)
+        server = Server(
+            f"grpc://127.0.0.1:{ports[0]}",
+            f"http://127.0.0.1:{ports[1]}",
+            " ".join(command).replace(sys.executable, "python"),
+            process,
+            container,
+        )
+        _wait_until_ready(server, name, log, timeout)
+        yield server
 
 
-def _image_command(
-    image: str, base_path: Path, name: str, grpc_port: int, rest_port: int
+def kind() -> str:
+    """Which server is started: an image, a program, or the local one."""
+    image, binary = os.environ.get("SERVING_IMAGE"), os.environ.get("SERVING_BINARY")
+    return image or binary or "python -m deploy.local"
+
+
+def _program() -> list[str]:
+    if binary := os.environ.get("SERVING_BINARY"):
+        return [binary]
+    if not find_spec("tensorflow"):
+        raise NoServer(
+            f"tensorflow is not installed in {sys.prefix}, so there is no local server; name one "
+            "by SERVING_IMAGE or SERVING_BINARY, or `make setup-local` makes an environment with it"
+        )
+    return [sys.executable, "-m", "deploy.local"]
+
+
+def _in_container(
+    container: str,
+    image: str,
+    folder: Path,
+    name: str,
+    version: int | None,
+    ports: Sequence[int],
+    files: Mapping[str, Path],
 ) -> list[str]:
-    published = zip((grpc_port, rest_port), _IMAGE_PORTS, strict=True)
+    model = f"/models/{name}" if version is None else f"/models/{name}/{version}"
     return [
-        *("docker", "run", "--rm", "--init"),
-        *(f"--publish=127.0.0.1:{outside}:{inside}" for outside, inside in published),
-        f"--volume={base_path}:/models/{name}:ro",
+        *("docker", "run", "--rm", "--init", f"--name={container}"),
+        *(
+            f"--publish=127.0.0.1:{outside}:{inside}"
+            for outside, inside in zip(ports, _IMAGE_PORTS, strict=True)
+        ),
+        f"--volume={folder}:{model}:ro",
+        *(f"--volume={path}:/flags/{flag}:ro" for flag, path in files.items()),
         f"--env=MODEL_NAME={name}",
         image,
+        *(f"--{flag}=/flags/{flag}" for flag in files),
     ]
 
 
-def _wait_until_ready(server: Server, name: str, log: IO[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
+def _wait_until_ready(server: Server, name: str, log: IO[bytes], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
     with ServingClient(server.rest_url, model=name, timeout=5) as serving:
         while not serving.ready():
             status = server.process.poll()
             if status is not None or time.monotonic() > deadline:
                 what = "gave no answer in time" if status is None else f"ended with status {status}"
                 log.seek(0)
-                said = log.read().decode(errors="replace").strip()[-2000:]
-                raise StartFailed(f"`{server.command}` {what}; it wrote:\n{said}")
-            time.sleep(0.1)
+                said = log.read().decode(errors="replace").strip()[-_MOST_SAID:]
+                if server.container and status == _NO_CONTAINER:
+                    raise NoServer(f"{kind()} cannot be started: {said}")
+                raise StartFailed(what, server.command, said)
+            time.sleep(_POLL)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -38,10 +38,10 @@ HOUSES = {
     ),
     "deploy.operate": ("command_line errors", "access", "stack", "checks", "models", "commands"),
     "deploy.release": (
-        "errors replicas sharing state verdict",
+        "errors measures replicas sharing state verdict",
         "card",
-        "golden history measures",
-        "place",
+        "golden history sides",
+        "place verify",
         "checks",
         "canary",
         "promotion",

@@ -17,7 +17,7 @@ from deploy.operate.errors import Refused
 from deploy.operate.models import editing
 from deploy.operate.stack import lifecycle, served, settings
 from deploy.operate.stack.engine import Compose
-from deploy.release import history, measures, replicas, sharing, verdict
+from deploy.release import history, replicas, sharing, sides, verdict
 from deploy.release.checks import check, golden_answers
 from deploy.release.place import Place, alone, live_version
 from deploy.release.state import Release
@@ -153,9 +153,9 @@ def _judged(place: Place, every: float) -> verdict.Verdict:
     for _ in range(_LOOKS):
         time.sleep(every)
         try:
-            sides = measures.sides(place.prometheus, place.name, time.monotonic() - begun)
-            found = verdict.judge(*sides)
-        except measures.Unmeasured as error:
+            seconds = time.monotonic() - begun
+            found = verdict.judge(*sides.measured(place.prometheus, place.name, seconds))
+        except sides.Unmeasured as error:
             found = verdict.Verdict(None, [str(error)], [str(error)])
         for sentence in found.figures:
             place.say(f"        {sentence}")

@@ -14,7 +14,7 @@ from tfserving_client import ServingClient
 
 
 def golden_answers(
-    place: Place, folder: Path | None, *, unchecked: bool = False
+    place: Place, folder: Path | None, *, without_golden: bool = False
 ) -> Mapping[str, Answers]:
     """What a version must answer.
 
@@ -26,10 +26,10 @@ def golden_answers(
             raise Unreadable(f"the versions of {place.name} are not on this machine")
         return golden.read(folder)
     except Unreadable as error:
-        if unchecked:
+        if without_golden:
             place.say(f"check   not checked: {error}")
             return {}
-        raise Refused(f"{error}; --unchecked releases it all the same") from None
+        raise Refused(f"{error}; --without-golden releases it all the same") from None
 
 
 def check(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.operate.command_line import command, count, say
-from deploy.operate.errors import InputError
+from deploy.operate.errors import InputError, Refused
 
 if TYPE_CHECKING:
     from deploy.release.place import Place
@@ -18,20 +19,33 @@ _GRACE, _EVERY = 300, 600  # seconds
 
 def add_to(commands: Any) -> None:
     """Add the commands of this room to those of the command line."""
+    verify = command(commands, "verify", _verify, "prove a version on a server of its own")
+    verify.add_argument("version", nargs="?", type=_number, metavar="N", help="(the newest)")
+    verify.add_argument("--name", help="the model's (the first that is configured)")
+    verify.add_argument(
+        "--path", type=Path, metavar="FOLDER", help="the version in this folder, whatever its name"
+    )
+    verify.add_argument(
+        "--without-golden", action="store_true", help="pass one that has no golden answers, too"
+    )
+    verify.add_argument(
+        "--timeout", type=count, default=180, metavar="S", help="seconds to become well (180)"
+    )
+    verify.add_argument("--json", action="store_true", help="for programs")
     promote = command(commands, "promote", _promote, "make a version live, checked step by step")
     which = promote.add_mutually_exclusive_group(required=True)
-    which.add_argument("version", nargs="?", type=count, metavar="N", help="its number")
+    which.add_argument("version", nargs="?", type=_number, metavar="N", help="its number")
     which.add_argument(
         "--always-newest",
         action="store_true",
         help="end release control: whatever version appears is live at once",
     )
     promote.add_argument(
-        "--unchecked", action="store_true", help="even if nothing says what it must answer"
+        "--without-golden", action="store_true", help="even if nothing says what it must answer"
     )
     rollback = command(commands, "rollback", _rollback, "make the version of before live again")
     canary = command(commands, "canary", _canary, "send some of the callers to a version")
-    canary.add_argument("version", type=count, metavar="N", help="its number")
+    canary.add_argument("version", type=_number, metavar="N", help="its number")
     share = canary.add_mutually_exclusive_group(required=True)
     share.add_argument("--percent", type=_percent, metavar="P", help="of the callers, from now on")
     share.add_argument(
@@ -68,6 +82,12 @@ def add_to(commands: Any) -> None:
         each.add_argument("--name", metavar="MODEL", help="the model (the only one)")
 
 
+def _number(text: str) -> int:
+    if not (text.isdecimal() and len(text) < 20 and 0 < int(text) < 1 << 63):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a version's number")
+    return int(text)
+
+
 def _seconds(text: str) -> int:
     number, unit = text.rstrip("smh"), text[-1:]
     if not (number.isdecimal() and len(text) - len(number) < 2 and int(number) < 10**6):
@@ -87,6 +107,34 @@ def _percent(text: str) -> float:
 
 def _steps(text: str) -> list[float]:
     return [_percent(each) for each in text.split(",")]
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from deploy import runner
+    from deploy.operate.models import on_disk
+    from deploy.release import verify
+
+    if options.path and options.version:
+        raise InputError("N and --path are given; expected one of them")
+    name, number, folder = (
+        on_disk.at(options.path, options.name)
+        if options.path
+        else on_disk.version(options.name, options.version)
+    )
+    try:
+        report = verify.verify(
+            folder,
+            name,
+            number,
+            without_golden=options.without_golden,
+            timeout=options.timeout,
+        )
+    except runner.NoServer as error:
+        raise InputError(str(error)) from error
+    print(report.as_json() if options.json else "\n".join(report.lines()))
+    if report.problems:
+        raise Refused(f"{folder} is refused: {report.problems[0]}")
+    return 0
 
 
 def _canary(options: argparse.Namespace) -> int:
@@ -114,7 +162,11 @@ def _promote(options: argparse.Namespace) -> int:
         else:
             number = options.version
             promotion.promote(
-                place, number, why=options.why, grace=options.grace, unchecked=options.unchecked
+                place,
+                number,
+                why=options.why,
+                grace=options.grace,
+                without_golden=options.without_golden,
             )
             print(f"{place.name}: {number} is live")
     return 0

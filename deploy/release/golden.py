@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,17 @@ class Answers:
     tolerance: float
     method: str = ""
     examples: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows are asked."""
+        return max((len(array) for array in self.inputs.values() if array.ndim), default=1)
+
+    def row(self, index: int) -> Answers:
+        """One row of the inputs, to be asked; the outputs stay those of all."""
+        rows = slice(index, index + 1)
+        one = {alias: array[rows] if array.ndim else array for alias, array in self.inputs.items()}
+        return replace(self, inputs=one, examples=self.examples[rows])
 
 
 def read(folder: Path) -> Mapping[str, Answers]:
@@ -96,7 +107,7 @@ def disagreements(
     found = []
     for signature, answers in golden.items():
         try:
-            got = _ask(serving, signature, answers, {"version": version, "label": label})
+            got = ask(serving, signature, answers, version=version, label=label)
         except InvalidInput as error:
             if "ask over gRPC" not in str(error):
                 found.append(f"signature {signature}: {error}")
@@ -105,6 +116,36 @@ def disagreements(
         else:
             found += _differences(signature, answers, got)
     return found
+
+
+def ask(
+    serving: ServingClient, signature: str, answers: Answers, **which: Any
+) -> Mapping[str, Array]:
+    """What a server answers, output → array, by the API that the signature is made for.
+
+    Args:
+        serving: a client of the server.
+        signature: its name.
+        answers: what is asked, and which outputs are wanted.
+        which: `version` or `label`, as for `ServingClient.predict`.
+
+    Raises:
+        ServingError: the call failed, or could not be made.
+    """
+    if answers.method == CLASSIFY:
+        rows = serving.classify_examples(answers.examples, signature=signature, **which)
+        labels = [[found.label.encode() for found in row] for row in rows]
+        scores = [[found.score for found in row] for row in rows]
+        return {"classes": np.array(labels, object), "scores": np.array(scores, np.float32)}
+    if answers.method == REGRESS:
+        values = serving.regress_examples(answers.examples, signature=signature, **which)
+        # A column in the graph, and its values in the answer.
+        return {
+            alias: values.reshape(want.shape) if values.size == want.size else values
+            for alias, want in answers.outputs.items()
+        }
+    wanted = list(answers.outputs)
+    return serving.predict(answers.inputs, signature=signature, outputs=wanted, **which).outputs
 
 
 def _arrays(path: Path) -> dict[str, Array]:
@@ -149,26 +190,6 @@ def _features(example: Any) -> dict[str, Any]:
         else list(feature.int64_list.value or feature.bytes_list.value)
         for name, feature in example.features.feature.items()
     }
-
-
-def _ask(
-    serving: ServingClient, signature: str, answers: Answers, which: Mapping[str, Any]
-) -> Mapping[str, Array]:
-    """The outputs that are compared, by the API that the signature is made for."""
-    if answers.method == CLASSIFY:
-        rows = serving.classify_examples(answers.examples, signature=signature, **which)
-        labels = [[found.label.encode() for found in row] for row in rows]
-        scores = [[found.score for found in row] for row in rows]
-        return {"classes": np.array(labels, object), "scores": np.array(scores, np.float32)}
-    if answers.method == REGRESS:
-        values = serving.regress_examples(answers.examples, signature=signature, **which)
-        # A column in the graph, and its values in the answer.
-        return {
-            alias: values.reshape(want.shape) if values.size == want.size else values
-            for alias, want in answers.outputs.items()
-        }
-    wanted = list(answers.outputs)
-    return serving.predict(answers.inputs, signature=signature, outputs=wanted, **which).outputs
 
 
 def _differences(signature: str, answers: Answers, got: Mapping[str, Array]) -> Iterator[str]:

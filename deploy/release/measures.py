@@ -1,87 +1,27 @@
-"""What Prometheus has of the two sides of a canary, from the gateway's log."""
+"""What a server says of itself: its metrics, as `server/monitoring.config` opens them."""
 
 from __future__ import annotations
 
-import json
-import math
-import urllib.error
-import urllib.parse
-import urllib.request
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from urllib import request
 
-from deploy.release.verdict import Side
-
-_TIMEOUT = 10  # seconds
-_SERVED = 'digits_gateway_requests_total{outcome!="refused",method!="page"}'
-_FAILED = 'digits_gateway_requests_total{outcome="failed"}'
-_SECONDS = 'digits_gateway_request_seconds_bucket{method="predict",outcome="answered"}'
-_JOBS = {"stable": "serving", "candidate": "candidate"}  # side → of monitoring/prometheus.yml
+FLAGS = {"monitoring_config_file": Path(__file__).parents[1] / "server" / "monitoring.config"}
+_URL = "{}/monitoring/prometheus/metrics"
+_LINE = re.compile(r"^:tensorflow:([\w:]+)(?:\{.*\})? ([0-9.e+-]+)$", re.ASCII | re.MULTILINE)
 
 
-class Unmeasured(Exception):
-    """Prometheus cannot be asked; says why."""
-
-
-def sides(url: str, model: str, seconds: float) -> tuple[Side, Side]:
-    """The stable side and the candidate's, over the last so many seconds.
-
-    Args:
-        url: Prometheus'.
-        model: whose answers are compared. Requests and their times are all that the sides got: over
-            gRPC the gateway does not know a request's model.
-        seconds: from now back.
+def read(rest_url: str) -> Mapping[str, float]:
+    """Name without `:tensorflow:` → value, added up over all labels; 0 where it has none.
 
     Raises:
-        Unmeasured: Prometheus does not answer.
+        OSError: the server does not answer.
     """
-    window = f"[{max(seconds, 1):.0f}s]"
-    served = _ask(url, f"sum by (side) (increase({_SERVED}{window}))", "side")
-    failed = _ask(url, f"sum by (side) (increase({_FAILED}{window}))", "side")
-    p99 = _ask(
-        url, f"histogram_quantile(0.99, sum by (side, le) (rate({_SECONDS}{window})))", "side"
-    )
-    by_server = _ask(
-        url,
-        "histogram_quantile(0.99, sum by (job, le) (rate(:tensorflow:serving:request_latency_bucket"
-        f'{{API!="",model={json.dumps(model)}}}{window}))) / 1e6',
-        "job",
-    )
-    of_model = f"{{model={json.dumps(model)}}}{window}"
-    answers = {
-        side: _ask(
-            url,
-            f"sum by (digit) (increase(digits_answers_total{{side={json.dumps(side)},"
-            f"model={json.dumps(model)}}}{window}))",
-            "digit",
-        )
-        for side in _JOBS
-    }
-    confidence = _ask(
-        url,
-        f"sum by (side) (increase(digits_answer_confidence_sum{of_model})) / "
-        f"sum by (side) (increase(digits_answer_confidence_count{of_model}))",
-        "side",
-    )
-    stable, candidate = (
-        Side(
-            served.get(side, 0),
-            failed.get(side, 0),
-            p99.get(side, math.nan),
-            by_server.get(_JOBS[side], math.nan),
-            answers[side],
-            confidence.get(side, math.nan),
-        )
-        for side in _JOBS
-    )
-    return stable, candidate
-
-
-def _ask(url: str, query: str, label: str) -> dict[str, float]:
-    """Value by label of an instant query."""
-    asked = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(asked, timeout=_TIMEOUT) as answer:
-            found = json.load(answer)["data"]["result"]
-            return {one["metric"].get(label, ""): float(one["value"][1]) for one in found}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Unmeasured(f"Prometheus at {url} does not answer: {error}") from error
+    with request.urlopen(_URL.format(rest_url), timeout=10) as answer:
+        text = answer.read().decode()
+    values: Counter[str] = Counter()
+    for name, value in _LINE.findall(text):
+        values[name] += float(value)  # type: ignore[assignment]  # a Counter adds floats, too
+    return values

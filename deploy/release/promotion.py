@@ -19,7 +19,9 @@ from deploy.release.place import Place, alone, live_version
 from deploy.release.state import Release
 
 
-def promote(place: Place, number: int, *, why: str, grace: float, unchecked: bool = False) -> None:
+def promote(
+    place: Place, number: int, *, why: str, grace: float, without_golden: bool = False
+) -> None:
     """Make a version live, in steps; it is live everywhere or nowhere.
 
     Args:
@@ -27,7 +29,7 @@ def promote(place: Place, number: int, *, why: str, grace: float, unchecked: boo
         number: the version.
         why: for the history.
         grace: seconds during which the version of before stays loaded.
-        unchecked: also where nothing says what the version must answer.
+        without_golden: also where nothing says what the version must answer.
 
     Raises:
         InputError: there is no such version.
@@ -38,7 +40,7 @@ def promote(place: Place, number: int, *, why: str, grace: float, unchecked: boo
         folder = place.folder(number)
         _refuse_beside_canary(place, number)
         live = live_version(place)
-        answers = golden_answers(place, folder, unchecked=unchecked)
+        answers = golden_answers(place, folder, without_golden=without_golden)
         steps = f"load {number}, check it, make it live, check it again"
         place.say(f"plan    {place.name}: {live or 'nothing'} is live; {steps}")
         with _recorded(place, "promote", live, number, why):

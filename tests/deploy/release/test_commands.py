@@ -47,10 +47,10 @@ def test_labels_of_ones_own_stay_and_keep_their_versions(bundle: Bundle) -> None
     [
         (["promote", "3"], 1, "no server runs, so none can load and check the version"),
         (["promote", "7"], 2, "mnist has no version 7; there are 1, 2, 3"),
-        (["promote", "x"], 2, "'x': expected a whole number from 1"),
+        (["promote", "x"], 2, "'x': expected a version's number"),
         (["promote"], 2, "N --always-newest is required"),
         (["promote", "3", "--name", "price"], 2, "price is not configured; what is: mnist"),
-        (["promote", "3", "--grace", "-1"], 2, "'-1': expected whole seconds"),
+        (["promote", "3", "--grace", "-1"], 2, "'-1': expected seconds, or as 90s, 10m, 1h"),
     ],
 )
 def test_what_is_refused_changes_nothing(

@@ -159,7 +159,7 @@ def test_what_is_not_as_it_must_be_never_becomes_live(bundle: Bundle, published:
             bundle, "promote", "4", "--grace", "0"
         )
         assert "golden.npz is missing" in _refused(bundle, "promote", "5")
-        assert "--unchecked releases it all the same" in _refused(bundle, "promote", "5")
+        assert "--without-golden releases it all the same" in _refused(bundle, "promote", "5")
         said = _refused(bundle, "promote", "9", status=2)
         assert said.endswith("mnist has no version 9; there are 1, 2, 3, 4, 5")
     assert _versions(bundle) == [["1 stable"]] * 2
@@ -167,7 +167,7 @@ def test_what_is_not_as_it_must_be_never_becomes_live(bundle: Bundle, published:
         "done",
         *["refused"] * 3,
     ]
-    assert _done(bundle, "promote", "5", "--unchecked", "--grace", "0") == "mnist: 5 is live\n"
+    assert _done(bundle, "promote", "5", "--without-golden", "--grace", "0") == "mnist: 5 is live\n"
 
 
 def test_a_rollback_needs_neither_the_bad_version_nor_a_server(

@@ -1,0 +1,87 @@
+"""What Prometheus has of the two sides of a canary, from the gateway's log."""
+
+from __future__ import annotations
+
+import json
+import math
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from deploy.release.verdict import Side
+
+_TIMEOUT = 10  # seconds
+_SERVED = 'digits_gateway_requests_total{outcome!="refused",method!="page"}'
+_FAILED = 'digits_gateway_requests_total{outcome="failed"}'
+_SECONDS = 'digits_gateway_request_seconds_bucket{method="predict",outcome="answered"}'
+_JOBS = {"stable": "serving", "candidate": "candidate"}  # side → of monitoring/prometheus.yml
+
+
+class Unmeasured(Exception):
+    """Prometheus cannot be asked; says why."""
+
+
+def measured(url: str, model: str, seconds: float) -> tuple[Side, Side]:
+    """The stable side and the candidate's, over the last so many seconds.
+
+    Args:
+        url: Prometheus'.
+        model: whose answers are compared. Requests and their times are all that the sides got: over
+            gRPC the gateway does not know a request's model.
+        seconds: from now back.
+
+    Raises:
+        Unmeasured: Prometheus does not answer.
+    """
+    window = f"[{max(seconds, 1):.0f}s]"
+    served = _ask(url, f"sum by (side) (increase({_SERVED}{window}))", "side")
+    failed = _ask(url, f"sum by (side) (increase({_FAILED}{window}))", "side")
+    p99 = _ask(
+        url, f"histogram_quantile(0.99, sum by (side, le) (rate({_SECONDS}{window})))", "side"
+    )
+    by_server = _ask(
+        url,
+        "histogram_quantile(0.99, sum by (job, le) (rate(:tensorflow:serving:request_latency_bucket"
+        f'{{API!="",model={json.dumps(model)}}}{window}))) / 1e6',
+        "job",
+    )
+    of_model = f"{{model={json.dumps(model)}}}{window}"
+    answers = {
+        side: _ask(
+            url,
+            f"sum by (digit) (increase(digits_answers_total{{side={json.dumps(side)},"
+            f"model={json.dumps(model)}}}{window}))",
+            "digit",
+        )
+        for side in _JOBS
+    }
+    confidence = _ask(
+        url,
+        f"sum by (side) (increase(digits_answer_confidence_sum{of_model})) / "
+        f"sum by (side) (increase(digits_answer_confidence_count{of_model}))",
+        "side",
+    )
+    stable, candidate = (
+        Side(
+            served.get(side, 0),
+            failed.get(side, 0),
+            p99.get(side, math.nan),
+            by_server.get(_JOBS[side], math.nan),
+            answers[side],
+            confidence.get(side, math.nan),
+        )
+        for side in _JOBS
+    )
+    return stable, candidate
+
+
+def _ask(url: str, query: str, label: str) -> dict[str, float]:
+    """Value by label of an instant query."""
+    asked = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(asked, timeout=_TIMEOUT) as answer:
+            found = json.load(answer)["data"]["result"]
+            return {one["metric"].get(label, ""): float(one["value"][1]) for one in found}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unmeasured(f"Prometheus at {url} does not answer: {error}") from error
