@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+TOLD = " is not installed in "  # in each such sentence
+
 
 def told(missing: ModuleNotFoundError, made_by: str) -> str:
     """In a sentence: what is not installed here, and the command that makes an environment with it.
@@ -15,6 +17,6 @@ def told(missing: ModuleNotFoundError, made_by: str) -> str:
     if package in {"", "deploy"}:
         raise missing
     return (
-        f"{package} is not installed in {sys.prefix}; `{made_by}` makes an environment with it in "
+        f"{package}{TOLD}{sys.prefix}; `{made_by}` makes an environment with it in "
         ".venv: run .venv/bin/python instead"
     )

@@ -22,10 +22,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from deploy import environment
 from tfserving_client import ServingClient
 
 START_TIMEOUT = 120.0  # seconds; an image on a busy machine takes its time
@@ -155,11 +155,6 @@ def kind() -> str:
 def _program() -> list[str]:
     if binary := os.environ.get("SERVING_BINARY"):
         return [binary]
-    if not find_spec("tensorflow"):
-        raise NoServer(
-            f"tensorflow is not installed in {sys.prefix}, so there is no local server; name one "
-            "by SERVING_IMAGE or SERVING_BINARY, or `make setup-local` makes an environment with it"
-        )
     return [sys.executable, "-m", "deploy.local"]
 
 
@@ -196,7 +191,7 @@ def _wait_until_ready(server: Server, name: str, log: IO[bytes], timeout: float)
                 what = "gave no answer in time" if status is None else f"ended with status {status}"
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip()[-_MOST_SAID:]
-                if server.container and status == _NO_CONTAINER:
+                if (server.container and status == _NO_CONTAINER) or environment.TOLD in said:
                     raise NoServer(f"{kind()} cannot be started: {said}")
                 raise StartFailed(what, server.command, said)
             time.sleep(_POLL)

@@ -99,6 +99,7 @@ def _run(options: argparse.Namespace) -> Published:
         repository,
         version=options.version,
         keep=options.keep,
+        verify=options.verify,
         check_only=options.check is not None,
     )
 
@@ -183,6 +184,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_whole(1),
         metavar="N",
         help="then remove all but the newest N versions (default: keep all)",
+    )
+    add(
+        "--verify",
+        action="store_true",
+        help="before it is published, hold it on a throw-away server against its golden answers: "
+        "that of SERVING_IMAGE or SERVING_BINARY, or the local one",
     )
     add("--json", action="store_true", help="print the report as one JSON object")
 

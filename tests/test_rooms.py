@@ -26,8 +26,8 @@ HOUSES = {
         "__main__",
     ),
     "deploy": (
-        "environment runner server_messages",
-        "model_config",
+        "environment server_messages",
+        "model_config runner",
         "served",
         "local exporter",
         "operate",
@@ -66,7 +66,7 @@ HOUSES = {
     ),
     "export.publication": (
         "figures manifest server_config serving_path warmup",
-        "card golden repository",
+        "card golden repository verification",
         "pipeline",
     ),
     "export.digits": ("subject", "graph", "data", "training", "checks", "report", "candidate"),

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from export import interruption
 from export.errors import InputError, Refused
 from export.progress import say
-from export.publication import card, server_config, warmup
+from export.publication import card, server_config, verification, warmup
 from export.publication.golden import Golden
 from export.publication.repository import Repository
 from export.publication.serving_path import ServedModel
@@ -62,6 +62,7 @@ def publish(
     *,
     version: int | None = None,
     keep: int | None = None,
+    verify: bool = False,
     check_only: bool = False,
 ) -> Published:
     """Take a candidate through all that comes before a server sees it, and publish it.
@@ -71,6 +72,7 @@ def publish(
         repository: where.
         version: its number; None: one above the highest.
         keep: how many of the newest versions stay; None: all.
+        verify: hold it against its golden answers on a server of its own, too.
         check_only: stop before the version appears.
 
     Raises:
@@ -100,6 +102,8 @@ def publish(
         card.write(folder, model_card)
         for file, figure in evidence.pictures.items():
             figure.savefig(folder / card.PATH.with_name(file), dpi=100)
+        if verify:
+            verification.verify(folder, name)
         if check_only:
             return Published(None, None, model_card, [])
         interruption.last_chance()  # the rest is done in a blink and not taken back
