@@ -22,7 +22,7 @@ from export.errors import InputError, Refused
 from export.progress import say, without_native_notes
 
 if TYPE_CHECKING:
-    from export.publication.pipeline import Candidate, Published
+    from export.publication.pipeline import Published
 
 # Flags that mean something for the digits alone, and for a model brought alone.
 _DIGITS = ("data", "recipe", "epochs", "batch_size", "seed", "min_accuracy")
@@ -66,24 +66,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complete(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuse flags that mean nothing for what is published, and give it a name."""
-    model = options.model or options.check
-    for flag in _DIGITS if model else _MODELS:
+    options.brought = options.model or options.check
+    for flag in _DIGITS if options.brought else _MODELS:
         if getattr(options, flag) != parser.get_default(flag):
-            which = "the digits alone" if model else "--model and --check"
+            which = "the digits alone" if options.brought else "--model and --check"
             parser.error(f"argument --{flag.replace('_', '-')}: for {which}")
     if options.model and not options.name:
         parser.error("argument --model: needs --name, the name that the server has for it")
-    options.name = options.name or (model.resolve().stem if model else "mnist")
+    options.name = options.name or (options.check.resolve().stem if options.check else "mnist")
 
 
 def _run(options: argparse.Namespace) -> Published:
     """Look at what is given before TensorFlow is started, which takes seconds."""
+    from export.digits.data import sources
+    from export.models import given, samples
     from export.publication.repository import Repository
 
     repository = Repository(options.repository, options.name)
     if options.version is not None:
         repository.check_is_new(options.version)
-    candidate = (_brought if options.model or options.check else _digits)(options)
+    if options.brought:
+        given.check(options.brought)
+        rows = samples.read(options.samples) if options.samples else samples.Samples()
+    else:
+        dataset = sources.load(options.data)
+        say(
+            f"data    {dataset.name}: {len(dataset.train):,} to train on, "
+            f"{len(dataset.validation):,} to validate, {len(dataset.test):,} to test"
+        )
     if find_spec("tensorflow"):
         say("        starting TensorFlow")
     # A server may be at work on the same GPU, and by default TensorFlow takes all of its memory.
@@ -91,49 +101,19 @@ def _run(options: argparse.Namespace) -> Published:
     with without_native_notes():
         import tensorflow as tf
 
+        from export.digits.candidate import Digits
+        from export.models.candidate import Brought
         from export.publication import pipeline
 
     tf.get_logger().setLevel("ERROR")
     return pipeline.publish(
-        candidate(),
+        Brought(options.brought, rows, options) if options.brought else Digits(dataset, options),
         repository,
         version=options.version,
         keep=options.keep,
         verify=options.verify,
         check_only=options.check is not None,
     )
-
-
-def _digits(options: argparse.Namespace) -> Callable[[], Candidate]:
-    from export.digits.data import sources
-
-    dataset = sources.load(options.data)
-    say(
-        f"data    {dataset.name}: {len(dataset.train):,} to train on, "
-        f"{len(dataset.validation):,} to validate, {len(dataset.test):,} to test"
-    )
-
-    def candidate() -> Candidate:
-        from export.digits.candidate import Digits
-
-        return Digits(dataset, options)
-
-    return candidate
-
-
-def _brought(options: argparse.Namespace) -> Callable[[], Candidate]:
-    from export.models import given, samples
-
-    path = options.model or options.check
-    is_keras = given.is_keras(path)
-    rows = samples.read(options.samples) if options.samples else samples.Samples()
-
-    def candidate() -> Candidate:
-        from export.models.candidate import Brought
-
-        return Brought(path, is_keras, rows, options)
-
-    return candidate
 
 
 def _missing(error: ModuleNotFoundError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ _MOST_CLASSES, _MOST_POINTS = 40, 1_000  # that a picture shows
 class Brought:
     """A model of somebody's, with rows to try it on; `options` are the command line's."""
 
-    def __init__(self, path: Path, is_keras: bool, rows: Samples, options: Namespace) -> None:
-        self._path, self._is_keras, self._samples = path, is_keras, rows
+    def __init__(self, path: Path, rows: Samples, options: Namespace) -> None:
+        self._path, self._samples = path, rows
         self._imports = getattr(options, "import")
         self._limits = Limits(dict(options.min), dict(options.max), options.max_regression)
         self._notes = [] if rows.arrays else ["inputs were made to fit names, dtypes and shapes"]
@@ -42,9 +42,9 @@ class Brought:
     def save(self, folder: Path) -> None:
         """Load and write it."""
         self._model = (
-            KerasModel(self._path, self._imports, self._samples)
-            if self._is_keras
-            else SavedModel(self._path)
+            SavedModel(self._path)
+            if self._path.is_dir()
+            else KerasModel(self._path, self._imports, self._samples)
         )
         try:
             self._model.save(folder)
@@ -99,7 +99,7 @@ class Brought:
     def _inputs(self, served: ServedModel, signature: str) -> dict[str, Array]:
         """The samples, or made inputs where there are none for this signature."""
         wanted = {
-            alias: _input(alias, info, self._model.choices)
+            alias: _input(alias, info)
             for alias, info in served.signatures[signature].inputs.items()
         }
         if not self._samples.arrays:
@@ -112,13 +112,11 @@ class Brought:
             return samples.made(wanted)
 
     def _score(self, truth: Mapping[str, Array], answers: Mapping[str, Array]) -> dict[str, float]:
-        """The metrics that it was compiled with, or those that fit, and what is asked for."""
-        found = self._model.score(truth, answers) or scores.measured(None, truth, answers)
+        """The metrics that it was compiled with; else those that are asked for, or that fit."""
         asked = self._limits.least.keys() | self._limits.most.keys()
-        if more := sorted(asked - found.keys()):
-            found |= scores.measured(more, truth, answers)
+        found = self._model.score(truth, answers) or scores.measured([*asked], truth, answers)
         if missing := asked - found.keys():
-            raise InputError(f"no metric {min(missing)}; the model has {', '.join(found)}")
+            raise InputError(f"{min(missing)} cannot be measured; the model has {', '.join(found)}")
         return found
 
     def _card(
@@ -131,7 +129,7 @@ class Brought:
         return {
             "source": {
                 "name": self._path.resolve().name,
-                "kind": "keras" if self._is_keras else "saved_model",
+                "kind": "saved_model" if self._path.is_dir() else "keras",
                 "sha256": manifest.digest(self._path),
             },
             "network": self._model.facts(),
@@ -149,7 +147,7 @@ class Brought:
         }
 
 
-def _input(alias: str, info: Any, choices: Callable[[str], Array | None]) -> Input:
+def _input(alias: str, info: Any) -> Input:
     """Of the TensorInfo of a signature's input."""
     sizes = [size.size if size.size >= 0 else None for size in info.tensor_shape.dim]
     if sizes and sizes[0] is not None:
@@ -158,7 +156,7 @@ def _input(alias: str, info: Any, choices: Callable[[str], Array | None]) -> Inp
             "one: keras.Input(shape) without batch_size, a tf.TensorSpec that begins with None"
         )
     shape = None if info.tensor_shape.unknown_rank else tuple(sizes)
-    return Input(np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), shape, choices(alias))
+    return Input(np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), shape)
 
 
 def _first(values: Array, inputs: Mapping[str, Array]) -> Array:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import tree
 
 from export.errors import InputError, reason
-from export.models import graph
+from export.models import graph, scores
 from export.models.samples import Samples
 from export.npz import Array
 from export.publication.golden import TOLERANCE
@@ -72,25 +71,6 @@ class KerasModel:
         answers = self._call(self._model)(*tensors)
         return {name: value.numpy() for name, value in answers.items()}
 
-    def choices(self, alias: str) -> Array | None:
-        """Values that fit: what the layer right behind an input knows, for strings any layer."""
-        layers = list(_layers(self._model))
-        behind = [
-            layer
-            for layer in layers
-            if getattr(getattr(layer, "input", None), "name", None) == alias
-            and not isinstance(layer, keras.layers.InputLayer)
-        ]
-        is_text = self._specs[alias].dtype == tf.string
-        for layer in behind + (layers if is_text else []):
-            if hasattr(layer, "get_vocabulary"):
-                words = np.array(layer.get_vocabulary(include_special_tokens=False))
-                if len(words) and (words.dtype.kind in "US") == is_text:
-                    return np.char.encode(words, "utf-8").astype(object) if is_text else words
-            if size := getattr(layer, "input_dim", getattr(layer, "num_tokens", None)):
-                return np.arange(size)
-        return None
-
     def score(
         self, truth: Mapping[str, Array], outputs: Mapping[str, Array]
     ) -> dict[str, float] | None:
@@ -103,18 +83,11 @@ class KerasModel:
             return None
         if missing := [name for name in self._names if name not in truth]:
             raise InputError(f"samples lack y_{missing[0]}: the model is compiled for all outputs")
-        answers = {name: tf.constant(value) for name, value in outputs.items()}
         y, y_pred = (
             tree.pack_sequence_as(self._answers, [values[name] for name in self._names])
-            for values in (truth, answers)
+            for values in (truth, outputs)
         )
-        try:
-            self._model.reset_metrics()
-            loss = self._model.compute_loss(None, y, y_pred, training=False)
-            metrics = self._model.compute_metrics(None, y, y_pred)
-        except (ValueError, TypeError, tf.errors.OpError) as error:
-            raise InputError(f"the samples' truth does not fit: {reason(error)}") from error
-        return {name: float(value) for name, value in (metrics | {"loss": loss}).items()}
+        return scores.of_compiled(self._model, y, tree.map_structure(tf.constant, y_pred))
 
     def facts(self) -> dict[str, Any]:
         """What its card tells of it."""
@@ -160,15 +133,9 @@ def _load(path: Path, imports: Sequence[str]) -> keras.Model:
     known: dict[str, Any] = {}
     for name in imports:
         try:
-            module = importlib.import_module(name)
+            known |= vars(importlib.import_module(name))
         except Exception as error:  # of whatever kind: it is somebody's program
             raise InputError(f"--import {name}: {type(error).__name__}: {error}") from error
-        defined = {key: value for key, value in vars(module).items() if callable(value)}
-        known |= {
-            key: value
-            for key, value in defined.items()
-            if getattr(value, "__module__", None) == module.__name__
-        }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an optimizer's state, which no answer needs

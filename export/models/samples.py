@@ -25,12 +25,10 @@ class Input(NamedTuple):
     Attributes:
         dtype: NumPy's; object for strings.
         shape: None where a size is free, the first, rows, always; None where not even how many.
-        choices: values [k] that fit, where the model tells them: a vocabulary.
     """
 
     dtype: np.dtype[np.generic]
     shape: tuple[int | None, ...] | None
-    choices: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def read(path: Path) -> Samples:
 
 
 def made(wanted: Mapping[str, Input]) -> dict[str, Array]:
-    """Rows that fit names, dtypes, shapes and choices; the same every time.
+    """Rows that fit names, dtypes and shapes; the same every time.
 
     Raises:
         InputError: an input does not say its shape.
@@ -121,15 +119,13 @@ def _made(alias: str, wanted: Input, random: np.random.Generator) -> Array:
         raise InputError(f"input {alias} does not say its shape; give --samples")
     free = (_MADE_ROWS, *len(wanted.shape) * [_FREE])
     shape = tuple(size or free[min(i, 1)] for i, size in enumerate(wanted.shape))
-    choices = wanted.choices
-    if choices is None and wanted.dtype.kind == "f":
+    if wanted.dtype.kind == "f":
         return np.asarray(random.random(shape), wanted.dtype)
-    if choices is None:
-        # The smallest numbers fit most: an index, a flag, a count; bytes are pixels.
-        choices = np.arange(256 if wanted.dtype == np.uint8 else 2)
-        if wanted.dtype.hasobject:
-            choices = np.array([b"0", b"1"], object)
-    return np.asarray(random.choice(choices, shape)).astype(wanted.dtype)
+    # The smallest numbers fit most: an index, a flag, a count; bytes are pixels.
+    numbers = random.integers(256 if wanted.dtype == np.uint8 else 2, size=shape)
+    if wanted.dtype.hasobject:
+        return numbers.astype(bytes).astype(object)
+    return numbers.astype(wanted.dtype)
 
 
 def _fitted(values: Array, wanted: Input, called: str) -> Array:

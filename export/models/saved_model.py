@@ -55,9 +55,6 @@ class SavedModel:
         answers = self._loaded.signatures[signature](**tensors)
         return {name: value.numpy() for name, value in answers.items()}
 
-    def choices(self, _alias: str) -> None:
-        """It does not tell which values fit."""
-
     def score(self, _truth: Mapping[str, Array], _outputs: Mapping[str, Array]) -> None:
         """It does not tell what it was compiled with."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,34 +40,44 @@ class Limits:
     regression: float
 
 
+def of_compiled(model: keras.Model, truth: Any, answers: Any) -> dict[str, float]:
+    """The metrics that a model is compiled with, and its loss; both arguments as its outputs are.
+
+    Raises:
+        InputError: the truth does not fit, or Keras has no such metric.
+    """
+    try:
+        model.reset_metrics()
+        losses = {}
+        if model.loss is not None:
+            losses["loss"] = model.compute_loss(None, truth, answers, training=False)
+        found = model.compute_metrics(None, truth, answers)
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise InputError(f"metrics cannot be measured on the samples: {reason(error)}") from error
+    del found["loss"]  # that of training
+    return {name: float(value) for name, value in (found | losses).items()}
+
+
 def measured(
-    names: Sequence[str] | None, truth: Mapping[str, Array], outputs: Mapping[str, Array]
+    names: Sequence[str], truth: Mapping[str, Array], outputs: Mapping[str, Array]
 ) -> dict[str, float]:
-    """Metrics by name, of Keras, of the outputs that have a truth.
+    """Metrics of Keras's by name, of the outputs that have a truth.
 
     Without names: accuracy where the truth is classes, else mean absolute and squared error.
 
     Raises:
         InputError: no such metric, or none for such a truth.
     """
-    asked = {
-        output: names or (["accuracy"] if are_classes(values, outputs[output]) else ["mae", "mse"])
-        for output, values in truth.items()
-    }
     answers = {output: tf.constant(outputs[output]) for output in truth}
-    scorer = keras.Model()
-    try:
-        if len(truth) == 1:
-            (output,) = truth
-            scorer.compile(metrics=list(asked[output]))
-            found = scorer.compute_metrics(None, truth[output], answers[output])
-        else:
-            scorer.compile(metrics={output: list(asked[output]) for output in asked})
-            found = scorer.compute_metrics(None, dict(truth), answers)
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        called = ", ".join(names or ["metrics"])
-        raise InputError(f"{called} cannot be measured: {reason(error)}") from error
-    return {name: float(value) for name, value in found.items() if name != "loss"}
+    model = keras.Model()
+    model.compile(
+        metrics={
+            output: [*names]
+            or (["accuracy"] if are_classes(values, outputs[output]) else ["mae", "mse"])
+            for output, values in truth.items()
+        }
+    )
+    return of_compiled(model, dict(truth), answers)
 
 
 def check(metrics: Metrics, newest: tuple[int, Metrics] | None, limits: Limits) -> None:

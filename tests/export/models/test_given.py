@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from export.errors import InputError
-from export.models.given import is_keras
+from export.models.given import check
 
 
 def _zip(**files: str) -> bytes:
@@ -33,7 +33,7 @@ def _zip(**files: str) -> bytes:
 def test_a_file_that_is_no_model(tmp_path: Path, name: str, content: bytes, words: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=words):
-        is_keras(tmp_path / name)
+        check(tmp_path / name)
 
 
 def test_files_and_folders_that_are_models(tmp_path: Path) -> None:
@@ -42,13 +42,14 @@ def test_files_and_folders_that_are_models(tmp_path: Path) -> None:
     older.write_bytes(b"\x89HDF\r\n\x1a\n")
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"")
-    assert [is_keras(path) for path in (file, older, folder)] == [True, True, False]
+    for path in (file, older, folder):
+        check(path)
     with pytest.raises(InputError, match=r"holds no saved_model\.pb; .*models/7 has one"):
-        is_keras(tmp_path / "models")
+        check(tmp_path / "models")
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.keras cannot be read: No such file"):
-        is_keras(tmp_path / "none.keras")
+        check(tmp_path / "none.keras")
     with pytest.raises(InputError, match=r"is no SavedModel: it holds no saved_model\.pb$"):
-        is_keras(tmp_path)
+        check(tmp_path)

@@ -76,19 +76,19 @@ def test_no_step_back(name: str, before: float, now: float, passes: bool) -> Non
 
 def test_metrics_that_fit_the_truth() -> None:
     scores = np.eye(3, dtype=np.float32)
-    assert measured(None, {"o": np.array([0, 1, 1])}, {"o": scores}) == {
+    assert measured([], {"o": np.array([0, 1, 1])}, {"o": scores}) == {
         "accuracy": pytest.approx(2 / 3)
     }
-    numbers = measured(None, {"o": np.array([1.0, 2.0])}, {"o": np.array([[1.0], [4.0]])})
+    numbers = measured([], {"o": np.array([1.0, 2.0])}, {"o": np.array([[1.0], [4.0]])})
     assert numbers == {"mae": pytest.approx(1.0), "mse": pytest.approx(2.0)}
     several = measured(
-        None,
+        [],
         {"a": np.array([0, 2, 2]), "b": np.array([3.0, 3.0, 3.0])},
         {"a": scores, "b": np.zeros((3, 1))},
     )
     assert several["a_accuracy"] == pytest.approx(2 / 3)
     assert several["b_mae"] == pytest.approx(3.0)
-    with pytest.raises(InputError, match="nonsense cannot be measured"):
+    with pytest.raises(InputError, match=r"metrics cannot be measured on the samples: .*nonsense"):
         measured(["nonsense"], {"o": np.array([0, 1, 1])}, {"o": scores})
 
 
