@@ -13,20 +13,20 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from export.errors import InputError, reason
-from export.models import samples, scores
+from export.models import samples, saved_model, scores
 from export.models.keras_model import KerasModel
 from export.models.samples import Input, Samples
-from export.models.saved_model import SavedModel
 from export.models.scores import Limits
 from export.npz import Array
 from export.progress import say
 from export.publication import figures, manifest
-from export.publication.golden import Answers, Golden
+from export.publication.golden import TOLERANCE, Answers, Golden
 from export.publication.pipeline import Evidence, of_newest
 from export.publication.repository import Repository
 from export.publication.serving_path import ServedModel
 
 _GOLDEN_ROWS, _GOLDEN_BYTES = 100, 16 << 20  # of a signature's inputs, at most
+_FOREIGN: dict[str, Any] = {"parameters": None, "layers": [], "weights": "as given"}
 _MOST_CLASSES, _MOST_POINTS = 40, 1_000  # that a picture shows
 
 
@@ -37,25 +37,29 @@ class Brought:
         self._path, self._samples = path, rows
         self._imports = getattr(options, "import")
         self._limits = Limits(dict(options.min), dict(options.max), options.max_regression)
+        self._keras: KerasModel | None = None
         self._notes = [] if rows.arrays else ["inputs were made to fit names, dtypes and shapes"]
 
     def save(self, folder: Path) -> None:
-        """Load and write it."""
-        self._model = (
-            SavedModel(self._path)
-            if self._path.is_dir()
-            else KerasModel(self._path, self._imports, self._samples)
-        )
+        """Load and write it, or copy it."""
+        if self._path.is_dir():
+            return saved_model.copy(self._path, folder)
+        self._keras = KerasModel(self._path, self._imports, self._samples)
         try:
-            self._model.save(folder)
+            self._keras.save(folder)
         except (InputError, OSError, tf.errors.OpError):
             raise
         except Exception as error:  # of whatever kind: its layers are somebody's program
             raise InputError(f"{self._path} cannot be saved: {reason(error)}") from error
 
     def golden(self, served: ServedModel) -> Golden:
-        """Of each signature that the samples fit, or made inputs."""
-        names = sorted(served.signatures)
+        """Of each signature that the samples fit, or made inputs.
+
+        Only Keras can be asked beside the server; a SavedModel has to answer the same twice.
+        """
+        if not (names := sorted(served.signatures)):
+            raise InputError(f"{self._path} has no signature: save it with signatures=…")
+        answer = self._keras.answer if self._keras else served.run
         self._main = "serving_default" if "serving_default" in names else names[0]
         say(f"sign    {self._path.name}: {', '.join(names)}")
         answers = {}
@@ -63,14 +67,14 @@ class Brought:
             try:
                 inputs = self._inputs(served, signature)
                 first = {alias: _first(values, inputs) for alias, values in inputs.items()}
-                answers[signature] = Answers(first, self._model.answer(signature, first))
-            except (InputError, tf.errors.OpError, TypeError, ValueError) as error:
+                answers[signature] = Answers(first, answer(signature, first))
+            except (InputError, tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
                 if signature == self._main:
                     hint = "" if self._samples.arrays else "; --samples gives rows that it takes"
                     raise InputError(f"signature {signature}: {reason(error)}{hint}") from error
                 self._notes.append(f"{signature} is not tried: {reason(error)}")
                 say(f"sign    {self._notes[-1]}")
-        return Golden(answers, self._model.tolerance)
+        return Golden(answers, self._tolerance)
 
     def examine(self, served: ServedModel, repository: Repository) -> Evidence:
         """Measure it on the samples, if they hold truth."""
@@ -96,6 +100,10 @@ class Brought:
         scores.check(metrics, newest, self._limits)
         return Evidence(self._card(truth, metrics, newest), pictures)
 
+    @property
+    def _tolerance(self) -> float:
+        return self._keras.tolerance if self._keras else TOLERANCE
+
     def _inputs(self, served: ServedModel, signature: str) -> dict[str, Array]:
         """The samples, or made inputs where there are none for this signature."""
         wanted = {
@@ -114,7 +122,8 @@ class Brought:
     def _score(self, truth: Mapping[str, Array], answers: Mapping[str, Array]) -> dict[str, float]:
         """The metrics that it was compiled with; else those that are asked for, or that fit."""
         asked = self._limits.least.keys() | self._limits.most.keys()
-        found = self._model.score(truth, answers) or scores.measured([*asked], truth, answers)
+        compiled = self._keras and self._keras.score(truth, answers)
+        found = compiled or scores.measured([*asked], truth, answers)
         if missing := asked - found.keys():
             raise InputError(f"{min(missing)} cannot be measured; the model has {', '.join(found)}")
         return found
@@ -129,17 +138,17 @@ class Brought:
         return {
             "source": {
                 "name": self._path.resolve().name,
-                "kind": "saved_model" if self._path.is_dir() else "keras",
+                "kind": "keras" if self._keras else "saved_model",
                 "sha256": manifest.digest(self._path),
             },
-            "network": self._model.facts(),
+            "network": self._keras.facts() if self._keras else _FOREIGN,
             "samples": {
                 "name": rows.name or None,
                 "sha256": rows.sha256 or None,
                 "truth": sorted(truth),
                 "note": "; ".join(self._notes),
             },
-            "tolerance": self._model.tolerance,
+            "tolerance": self._tolerance,
             "metrics": dict(metrics),
             "limits": {"min": dict(limits.least), "max": dict(limits.most)},
             "compared": scores.compared(metrics, limits),

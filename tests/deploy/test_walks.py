@@ -1,7 +1,8 @@
-"""The walks of export/models/README.md, line by line, on a real engine."""
+"""The walks of export/models/README.md, line by line, on a real engine; watched at their ends."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -13,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy.runner import free_ports
 from tests.deploy.conftest import ROOT
+from tests.deploy.monitoring.prometheus import Prometheus, expressions, quick, until
 from tests.deploy.operate.bundle import Bundle
 
 _TEXT = (ROOT / "export" / "models" / "README.md").read_text()
@@ -21,6 +24,9 @@ START, *_WALKS = _TEXT.split("\n## ")
 WALKS = {re.findall(r"--name (\w+)", walk)[0]: walk for walk in _WALKS}
 # What the first request of each walk is answered with, nearly.
 ANSWERS = {"shapes": None, "price": 450, "degrees": [32, 212]}
+
+# What a dashboard has only of requests that went wrong, and of answers that are digits.
+NOT_SHOWN = ('outcome="refused"', 'status!="OK"', "answers:")
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +40,29 @@ def clone(stand_in: str, nginx: str, tmp_path_factory: pytest.TempPathFactory) -
     (bundle.root / ".venv").symlink_to(Path(sys.prefix))
     yield bundle
     bundle.clear()
+
+
+@contextlib.contextmanager
+def watching(clone: Bundle, image: str, folder: Path) -> Iterator[Prometheus]:
+    """Exporter and Prometheus beside what runs, looking each second; then none, as before."""
+    (port,) = free_ports(1)
+    (folder / "quick.yml").write_text(
+        f"services: {{prometheus: {{volumes: ['{quick(folder).parent}:/etc/prometheus:ro']}}}}"
+    )
+    files = ("deploy/docker-compose.yml", "deploy/docker-compose.cpu.yml", folder / "quick.yml")
+    compose = (
+        f"PROMETHEUS_PORT={port} PROMETHEUS_IMAGE={image} SERVER_CONFIG=./machine/config "
+        f"docker compose {' '.join(f'--file={file}' for file in files)} --profile=monitoring"
+    )
+    services = "exporter prometheus"
+    done = clone.typed(f"{compose} up --detach --build --no-deps {services}")
+    try:
+        assert done.returncode == 0, done.stderr
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        until(prometheus.answers, "Prometheus")
+        yield prometheus
+    finally:
+        clone.typed(f"{compose} rm --stop --force {services}")
 
 
 def _typed(clone: Bundle, walk: str) -> list[str]:
@@ -53,7 +82,7 @@ def _typed(clone: Bundle, walk: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", WALKS)
-def test_a_walk(clone: Bundle, name: str) -> None:
+def test_a_walk(clone: Bundle, name: str, prometheus: str, tmp_path: Path) -> None:
     _typed(clone, START)
     answered, second, *refused = _typed(clone, WALKS[name])
     over_grpc, over_rest = re.findall(r"^\[.*?\]+$", answered, re.M | re.S)
@@ -70,3 +99,19 @@ def test_a_walk(clone: Bundle, name: str) -> None:
     git = ["git", "-C", str(ROOT), "ls-files", "deploy", "export", ":!deploy/secrets"]
     for file in subprocess.run(git, capture_output=True, text=True, check=True).stdout.split():
         assert (clone.root / file).read_bytes() == (ROOT / file).read_bytes(), file
+
+    create = f".venv/bin/python -m deploy keys create {name}-watched"
+    (asks,) = re.findall(r"^for url.*?^done$", WALKS[name], re.M | re.S)
+    asks = f"export DIGITS_API_KEY={clone.typed(create).stdout}{asks}".replace(
+        ":8443", f":{clone.door}"
+    )
+    shown = [
+        expression
+        for expression in expressions(model=name)
+        if f'"{name}"' in expression and not any(words in expression for words in NOT_SHOWN)
+    ]
+    assert len(shown) > 10
+    with watching(clone, prometheus, tmp_path) as watched:
+        watched.has_data(shown, meanwhile=lambda: clone.typed(asks))
+        (choices,) = (each for each in expressions() if each.startswith("count by (model)"))
+        assert name in {labels["model"] for labels, _ in watched.query(choices)}

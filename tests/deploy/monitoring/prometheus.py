@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
 import shutil
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,22 @@ def quick(folder: Path) -> Path:
     return copy / "prometheus.yml"
 
 
+def expressions(model: str = ".*") -> Iterator[str]:
+    """Every query of every dashboard for models so called, and what fills its lists of choices."""
+    # What Grafana puts in; its interval is four times the scrapes'.
+    variables = {"$model": model, "$replica": ".*", "$__rate_interval": "1m"}
+    for path in DASHBOARDS:
+        dashboard = json.loads(path.read_text())
+        for panel in dashboard["panels"]:
+            for target in panel.get("targets", ()):
+                expression = target["expr"]
+                for name, value in variables.items():
+                    expression = expression.replace(name, value)
+                yield expression
+        for variable in dashboard["templating"]["list"]:
+            yield re.sub(r"label_values\((.+), (\w+)\)", r"count by (\2) (\1)", variable["query"])
+
+
 def until(holds: Callable[[], Any], what: str) -> Any:
     """The first true value; fails after a generous time."""
     deadline = time.monotonic() + DEADLINE
@@ -51,6 +69,19 @@ class Prometheus:
         """Labels and values of an expression, now."""
         result = self._get("query", query=expression)["result"]
         return [(sample["metric"], float(sample["value"][1])) for sample in result]
+
+    def has_data(self, queries: Sequence[str], meanwhile: Callable[[], object] = bool) -> None:
+        """Waits until each of them returns numbers; `meanwhile` is done before each look."""
+        missing = list(queries)
+
+        def none_missing() -> bool:
+            meanwhile()
+            missing[:] = [query for query in missing if not _has_numbers(self.query(query))]
+            return not missing
+
+        with contextlib.suppress(AssertionError):
+            until(none_missing, "data")
+        assert missing == []
 
     def rules(self) -> list[dict[str, Any]]:
         """Every rule that it has loaded."""
@@ -85,3 +116,7 @@ class Prometheus:
         url = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(arguments)}"
         with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)["data"]
+
+
+def _has_numbers(samples: Samples) -> bool:
+    return bool(samples) and all(math.isfinite(value) for _, value in samples)

@@ -5,8 +5,6 @@ the local server, batching as on a GPU, behind a gateway with callers of every k
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import re
 import shutil
 import subprocess
@@ -23,10 +21,9 @@ from deploy.runner import Server, free_ports, serve
 from tests.conftest import Version
 from tests.deploy.gateway import Gateway, running
 from tests.deploy.monitoring.prometheus import (
-    DASHBOARDS,
     ROOT,
     Prometheus,
-    Samples,
+    expressions,
     quick,
     until,
 )
@@ -35,22 +32,6 @@ from tfserving_client import CallError, DigitClient, Policy
 CONFIG = ROOT / "deploy" / "server"
 # What only containers, a GPU and an nginx with JavaScript have: see test_compose_monitoring.
 ELSEWHERE = ("digits_container_", "DCGM_", "answers:", "digits_model_differs")
-# What Grafana puts in; its interval is four times the scrapes'.
-VARIABLES = {"$model": ".*", "$replica": ".*", "$__rate_interval": "1m"}
-
-
-def expressions() -> Iterator[str]:
-    """Every query of every dashboard, and what fills its lists of choices."""
-    for path in DASHBOARDS:
-        dashboard = json.loads(path.read_text())
-        for panel in dashboard["panels"]:
-            for target in panel.get("targets", ()):
-                expression = target["expr"]
-                for name, value in VARIABLES.items():
-                    expression = expression.replace(name, value)
-                yield expression
-        for variable in dashboard["templating"]["list"]:
-            yield re.sub(r"label_values\((.+), (\w+)\)", r"count by (\2) (\1)", variable["query"])
 
 
 @dataclass(frozen=True)
@@ -167,22 +148,6 @@ def watched(published: Version, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield Watched(server, prometheus)
 
 
-def _has_data(samples: Samples) -> bool:
-    return bool(samples) and all(math.isfinite(value) for _, value in samples)
-
-
-def _wait_for_data(prometheus: Prometheus, queries: list[str]) -> None:
-    missing = list(queries)
-
-    def none_missing() -> bool:
-        missing[:] = [query for query in missing if not _has_data(prometheus.query(query))]
-        return not missing
-
-    with contextlib.suppress(AssertionError):
-        until(none_missing, "data")
-    assert missing == []
-
-
 def test_every_target_is_up(watched: Watched) -> None:
     everything = {"serving": ["up"], "exporter": ["up"], "prometheus": ["up"]}
     until(lambda: watched.prometheus.health() == everything, "targets")
@@ -191,7 +156,7 @@ def test_every_target_is_up(watched: Watched) -> None:
 def test_every_query_of_every_dashboard_returns_data(watched: Watched) -> None:
     queries = [query for query in expressions() if not any(name in query for name in ELSEWHERE)]
     assert len(queries) > 20
-    _wait_for_data(watched.prometheus, queries)
+    watched.prometheus.has_data(queries)
 
 
 def test_every_recording_rule_returns_data(watched: Watched) -> None:
@@ -199,7 +164,7 @@ def test_every_recording_rule_returns_data(watched: Watched) -> None:
     recorded = {rule["name"] for rule in rules if rule["type"] == "recording"}
     names = {name for name in recorded if not name.startswith(ELSEWHERE)}
     assert len(names) > 10
-    _wait_for_data(watched.prometheus, sorted(names))
+    watched.prometheus.has_data(sorted(names))
 
 
 def test_every_alert_can_be_evaluated(watched: Watched) -> None:
