@@ -47,9 +47,7 @@ class Digits:
         evaluation, test = self._evaluate(served), self._dataset.test
         pictures_read = picture_checks.measure(served, test)
         newest = of_newest(repository, lambda before: self._evaluate(before).accuracy)
-        findings = gate.Findings(
-            evaluation, gate.Comparison(*newest) if newest else None, pictures_read
-        )
+        findings = gate.Findings(evaluation, newest, pictures_read)
         say(f"check   {findings}")
         least = self._options.min_accuracy
         if least is None:

@@ -18,25 +18,18 @@ CLASS_MARGIN = 0.05  # how far below --min-accuracy a single digit's share of ri
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """The version that was newest, on the same test images."""
-
-    version: int
-    test_accuracy: float
-
-
-@dataclass(frozen=True, slots=True)
 class Findings:
     """What the candidate showed on the server's own loading path.
 
     Attributes:
         evaluation: figures over the test images.
-        newest: what it would replace; None where there is nothing to compare with.
+        newest: the version that it would replace, and its accuracy on the same images; None where
+            there is nothing to compare with.
         pictures: signature → figures over test digits drawn as dark ink on white paper.
     """
 
     evaluation: Evaluation
-    newest: Comparison | None
+    newest: tuple[int, float] | None
     pictures: Mapping[str, PictureFigures] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -47,7 +40,7 @@ class Findings:
             f", {name} {figures.accuracy:.4f} of pictures"
             for name, figures in self.pictures.items()
         )
-        before = f" (version {newest.version}: {newest.test_accuracy:.4f})" if newest else ""
+        before = f" (version {newest[0]}: {newest[1]:.4f})" if newest else ""
         return (
             f"test accuracy {self.evaluation.accuracy:.4f}{before}, "
             f"worst digit {CLASSES[worst.digit]} at {worst.recall:.4f}, "
@@ -79,10 +72,10 @@ def check(findings: Findings, min_accuracy: float, max_regression: float) -> Non
                 f"{figures.recall:.4f} are recognised; --min-accuracy {min_accuracy:g} asks for "
                 f"{min_accuracy - CLASS_MARGIN:g} of each digit"
             )
-    if newest and not accuracy >= newest.test_accuracy - max_regression:
+    if newest and not accuracy >= newest[1] - max_regression:
         raise Refused(
-            f"test accuracy is {accuracy:.4f}, and version {newest.version} reaches "
-            f"{newest.test_accuracy:.4f} on the same images; "
+            f"test accuracy is {accuracy:.4f}, and version {newest[0]} reaches "
+            f"{newest[1]:.4f} on the same images; "
             f"--max-regression allows {max_regression:g} less"
         )
     for signature, pictures in findings.pictures.items():

@@ -12,7 +12,7 @@ from export.digits.training.recipes import Trained
 
 def describe(dataset: Dataset, trained: Trained, findings: Findings) -> dict[str, Any]:
     """Plain JSON values; `model_card.schema.json` says what each means."""
-    evaluation = findings.evaluation
+    evaluation, newest = findings.evaluation, findings.newest
     return {
         "data": {
             "name": dataset.name,
@@ -44,6 +44,6 @@ def describe(dataset: Dataset, trained: Trained, findings: Findings) -> dict[str
             "expected_calibration_error": evaluation.calibration_error,
             "reliability": [asdict(bin) for bin in evaluation.reliability],
         },
-        "compared_with": asdict(findings.newest) if findings.newest else None,
+        "compared_with": newest and {"version": newest[0], "test_accuracy": newest[1]},
         "pictures": {name: asdict(figures) for name, figures in findings.pictures.items()},
     }

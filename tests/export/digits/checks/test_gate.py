@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from export.digits.checks.evaluation import Bin, ClassFigures, Evaluation
-from export.digits.checks.gate import Comparison, Findings, check, floor
+from export.digits.checks.gate import Findings, check, floor
 from export.digits.checks.pictures import PictureFigures
 from export.errors import Refused
 
@@ -19,7 +19,7 @@ def findings(
 ) -> Findings:
     classes = tuple(ClassFigures(digit, 10, 0.9 + digit / 100, 1.0) for digit in range(10))
     evaluation = Evaluation(accuracy, classes, (), (Bin(10, accuracy, accuracy - 0.004),), ())
-    comparison = None if newest is None else Comparison(3, newest)
+    comparison = None if newest is None else (3, newest)
     return Findings(evaluation, comparison, pictures or {})
 
 
