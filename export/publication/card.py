@@ -26,7 +26,7 @@ def describe(
     Args:
         name: the model's.
         signatures: name → SignatureDef.
-        parity: signature → the largest difference to the model in memory.
+        parity: signature → the largest difference to its golden answers.
     """
     return {
         "model": name,

@@ -34,7 +34,7 @@ TOLERANCE = 1e-5  # a few units in the last place of float32 sums
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Inputs of one signature, and the outputs that the model in memory gave for them, by alias."""
+    """Inputs of one signature, and the outputs that the model gave for them, by alias."""
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
@@ -97,7 +97,7 @@ class Golden:
         for signature, difference in parity.items():
             if not difference <= self.tolerance:
                 raise Refused(
-                    f"signature {signature} differs by {difference:.2g} from the model in memory; "
+                    f"signature {signature} differs by {difference:.2g} from its golden answers; "
                     f"at most {self.tolerance:g} is allowed"
                 )
 

@@ -40,7 +40,7 @@ class Candidate(Protocol):
         """Write the SavedModel into a folder."""
 
     def golden(self, served: ServedModel, /) -> Golden:
-        """What it must answer, by the model in memory."""
+        """What it must answer, by the model itself."""
 
     def examine(self, served: ServedModel, repository: Repository) -> Evidence:
         """Measure it as the server loads it, against what was published before."""

@@ -106,6 +106,14 @@ def test_an_operation_that_is_nobodys(tmp_path: Path) -> None:
         graph.check(tmp_path)
 
 
+def test_a_saved_model_that_never_answers_the_same(tmp_path: Path, export: Export) -> None:
+    save = _module(lambda x: {"y": x + tf.random.uniform(tf.shape(x))}, [None, 2])
+    outcome = export(f"--model={save(tmp_path / 'own')}", "--name=own")
+    assert outcome.status == 1
+    assert "signature serving_default differs by " in outcome.last
+    assert "from its golden answers; at most 1e-05 is allowed" in outcome.last
+
+
 def test_a_module_around_keras_variables_is_refused_by_the_servers_path(
     tmp_path: Path, export: Export
 ) -> None:
