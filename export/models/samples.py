@@ -117,8 +117,7 @@ def made(wanted: Mapping[str, Input]) -> dict[str, Array]:
 def _made(alias: str, wanted: Input, random: np.random.Generator) -> Array:
     if wanted.shape is None:
         raise InputError(f"input {alias} does not say its shape; give --samples")
-    free = (_MADE_ROWS, *len(wanted.shape) * [_FREE])
-    shape = tuple(size or free[min(i, 1)] for i, size in enumerate(wanted.shape))
+    shape = tuple(size or (_FREE if i else _MADE_ROWS) for i, size in enumerate(wanted.shape))
     if wanted.dtype.kind == "f":
         return np.asarray(random.random(shape), wanted.dtype)
     # The smallest numbers fit most: an index, a flag, a count; bytes are pixels.
