@@ -1,6 +1,9 @@
 # `make` alone lists the targets.
 PYTHON ?= python3
 bin := .venv/bin
+# Compiled once and kept, whatever the shell says: without bytecode, importing TensorFlow takes twice
+# as long, and tests and the demonstration start many a process.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Kept, though only pattern rules name them.
 .PRECIOUS: .venv/%.installed
