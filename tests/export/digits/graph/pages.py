@@ -23,6 +23,7 @@ Drawing = Callable[[Draw, int, Random], None]  # on a square page of so many pix
 
 SIDE = 400  # pixels, of a page
 _FINE = 2  # samples per pixel, where lines are drawn
+_FINE_SIZE = (SIDE * _FINE, SIDE * _FINE)
 _PAPER, _INK = (245, 244, 240), (30, 40, 120)
 _BLUE, _PALE, _RED, _BLACK = (90, 110, 170), (160, 180, 220), (200, 90, 90), (30, 30, 30)
 
@@ -49,12 +50,14 @@ def draw(images: NDArray[np.uint8], page: Page, seed: int = 0) -> Iterator[bytes
         ink = coverage(image, page.how, random)[:, :, np.newaxis]
         pixels = _layer(page.beneath, page.paper, random) * (1 - ink) + np.array(page.ink) * ink
         if page.above:
-            pixels = np.asarray(
-                _drawn(Image.fromarray(pixels.astype(np.uint8)), page.above, random)
+            fine = Image.fromarray(pixels.astype(np.uint8)).resize(
+                _FINE_SIZE, Image.Resampling.BILINEAR
             )
+            pixels = np.asarray(_drawn(fine, page.above, random))
         if page.shade:
             pixels = pixels * page.shade(SIDE, random)[:, :, np.newaxis]
-        pixels = pixels + random.normal(0, page.how.noise, pixels.shape)
+        if page.how.noise:
+            pixels = pixels + random.normal(0, page.how.noise, pixels.shape)
         yield png(np.clip(np.round(pixels), 0, 255).astype(np.uint8))
 
 
@@ -66,12 +69,12 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _layer(what: Drawing | None, paper: tuple[int, int, int], random: Random) -> NDArray[np.uint8]:
-    blank = Image.new("RGB", (SIDE, SIDE), paper)
-    return np.asarray(_drawn(blank, what, random) if what else blank)
+    if not what:
+        return np.full((SIDE, SIDE, 3), paper, np.uint8)
+    return np.asarray(_drawn(Image.new("RGB", _FINE_SIZE, paper), what, random))
 
 
-def _drawn(page: Image.Image, what: Drawing, random: Random) -> Image.Image:
-    fine = page.resize((SIDE * _FINE, SIDE * _FINE), Image.Resampling.BILINEAR)
+def _drawn(fine: Image.Image, what: Drawing, random: Random) -> Image.Image:
     what(ImageDraw.Draw(fine), SIDE * _FINE, random)
     return fine.resize((SIDE, SIDE), Image.Resampling.BOX)
 
