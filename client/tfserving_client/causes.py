@@ -46,9 +46,14 @@ _BY_PROXY = _Known(
     "unset {0}, or name this host in no_proxy to reach it directly",
 )
 _SILENT = _Known(
-    r"not connected within|not connected in time",
+    r"not connected in time",
     "the host does not answer",
     "is the address right, and no firewall between?",
+)
+_SILENT_IN_TLS = _Known(
+    r"no answer to TLS",
+    "the host takes the connection, but does not answer to TLS",
+    "is the port right, and does it speak TLS?",
 )
 # By the error's class; the first row that fits.
 _CONNECTION = (
@@ -75,6 +80,7 @@ _CONNECTION = (
     _BY_PROXY,
     _Known(r"name or service not known|name resolution|errors resolving|no address associated",
            "the name of the host is not known here", "is it spelled right?"),
+    _SILENT_IN_TLS,
     _SILENT,
     _Known(r"refused|connect call failed", "the connection was refused", _UP),
     _Known(r"no such file or directory", "there is no such socket",
@@ -92,6 +98,7 @@ _KNOWN: Mapping[str, tuple[_Known, ...]] = {
     "DeadlineExceeded": (
         _Known(r"^(not AVAILABLE within .*)", "{0}"),
         _BY_PROXY,
+        _SILENT_IN_TLS,
         _SILENT,
         _Known(r"deadline exceeded|no answer in time|had not arrived|timed out",
                "no answer came in time", "raise timeout=, or ask for less at once"),

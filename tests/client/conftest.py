@@ -43,6 +43,8 @@ from tfserving_client import (
     Tls,
     VersionStatus,
 )
+from tfserving_client.call.target import Target
+from tfserving_client.grpc import transport
 
 Result = TypeVar("Result")
 IMAGES = np.arange(2 * 784, dtype=np.int64).reshape(2, 28, 28) % 256
@@ -430,6 +432,22 @@ def talk(with_: Talk) -> Iterator[int]:
                 connected.shutdown(socket.SHUT_RDWR)
         for thread in threads:
             thread.join()
+
+
+def with_addresses(monkeypatch: pytest.MonkeyPatch, host: str, *ports: int) -> None:
+    """Let a name have several addresses, which are ports of this machine."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+    look_up: Any = socket.getaddrinfo
+
+    def answer(asked: str, *arguments: Any, **options: Any) -> Any:
+        return found if asked == host else look_up(asked, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    # gRPC looks names up by itself; this is its way to write several addresses, and their name.
+    together = ",".join(f"127.0.0.1:{port}" for port in ports)
+    monkeypatch.setattr(Target, "address", f"ipv4:{together}")
+    options = [*transport._OPTIONS, ("grpc.ssl_target_name_override", host)]
+    monkeypatch.setattr(transport, "_OPTIONS", options)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import itertools
 import time
 from collections.abc import Collection, Sequence
 
+# Seconds in which one has to be connected to, TLS included, while others can be asked.
+NEXT_SERVER = 0.75
 _FIRST_REST = 0.5  # seconds that a server is left alone after it failed; doubles each time
 _LONGEST_REST = 10.0
 

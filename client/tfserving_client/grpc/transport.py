@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from tfserving_client.call.endpoints import NEXT_SERVER
 from tfserving_client.call.exchange import Answer, Exchange
 from tfserving_client.call.proxy import Proxy, proxy_for
 from tfserving_client.call.target import Target
@@ -34,13 +35,14 @@ _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
     # Retries are decided in `call`; gRPC's own, prepared for each call, cost 5 % of a short one.
     ("grpc.enable_retries", 0),
-    # A name's addresses by turns; matters for dns:///.
+    # All of a name's addresses are connected to at once, and take turns: one that is silent, in TCP
+    # or in TLS, holds nobody up.
     ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
 ]
 
 _NO_PROXY = ("grpc.enable_http_proxy", 0)
 # The time in which a connection must come about, TLS included; the default is 20 s.
-_NEXT_SERVER = ("grpc.min_reconnect_backoff_ms", 1_000)
+_NEXT_SERVER = ("grpc.min_reconnect_backoff_ms", int(1000 * NEXT_SERVER))
 _TLS_TIMEOUT = 1.0  # seconds for a look at one address
 
 

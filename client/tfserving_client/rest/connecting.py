@@ -5,28 +5,67 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import os
 import select
 import socket
+import ssl
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, MutableSet, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    MutableSet,
+    Sequence,
+)
+from functools import partial
 from itertools import chain, zip_longest
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import h11
 
+from tfserving_client.call.endpoints import NEXT_SERVER
 from tfserving_client.call.proxy import Proxy
 from tfserving_client.call.target import Target
 
 NEXT_ADDRESS = 0.25  # seconds after which the next address is tried, too: RFC 8305, section 5
-NEXT_SERVER = 0.5  # seconds for TCP, a proxy and TLS each, after which the next server is tried
-NOT_SOON = f"not connected within {NEXT_SERVER} s"
+TLS_SILENCE = "no answer to TLS in time"
+_PIECE = 1 << 16  # bytes of a proxy's answer taken at once
+# A peer that vanished without a word is noticed after 4 s.
+_VANISHED = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 4_000),
+)
 
 Address = tuple[socket.AddressFamily, Any]
+Opened = TypeVar("Opened")
 
 
-def addresses(host: str, port: int, flags: int = 0) -> list[Address]:
+def places(target: Target, proxy: Proxy | None, flags: int = 0) -> list[Address]:
+    """Where the way to a server begins."""
+    if target.socket:
+        return [(socket.AF_UNIX, target.socket)]
+    at = proxy or target
+    with naming(proxy):
+        return _addresses(at.host, at.port, flags)
+
+
+async def awaited_places(target: Target, proxy: Proxy | None) -> list[Address]:
+    """The same; a name is looked up in a thread."""
+    try:
+        return places(target, proxy, socket.AI_NUMERICHOST)
+    except OSError:
+        return await asyncio.to_thread(places, target, proxy)
+
+
+def _addresses(host: str, port: int, flags: int) -> list[Address]:
     """Those of a name, its families by turns: RFC 8305, section 4."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     first = [(family, address) for family, _, _, _, address in found if family == found[0][0]]
@@ -34,111 +73,225 @@ def addresses(host: str, port: int, flags: int = 0) -> list[Address]:
     return [place for place in chain(*zip_longest(first, other)) if place]
 
 
-async def awaited_addresses(host: str, port: int) -> list[Address]:
-    """The same in a thread, unless there is nobody to ask."""
-    try:
-        return addresses(host, port, socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        return await asyncio.to_thread(addresses, host, port)
+class Attempt:
+    """The way to HTTP at one address: TCP, a proxy's tunnel and TLS, whichever there are.
+
+    It waits for nothing: whoever goes it is told what to wait for.
+
+    Attributes:
+        socket: another one once TLS begins; None before the first step.
+        event: of `select.poll`, that the next step needs.
+        silence: what there is to say if it never comes.
+    """
+
+    def __init__(
+        self, place: Address, target: Target, proxy: Proxy | None, tls: ssl.SSLContext | None
+    ) -> None:
+        self._place, self._target, self._proxy, self._tls = place, target, proxy, tls
+        self._steps = self._go()
+        self.socket: socket.socket | None = None
+        self.event = 0
+        self.silence = "not connected in time" + (f", {proxy.note}" if proxy else "")
+
+    def go_on(self) -> bool:
+        """Do what can be done by now: whether that was all.
+
+        Raises:
+            OSError: this address will not do.
+        """
+        self.event = next(self._steps, 0)
+        return not self.event
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self.socket:
+            self.socket.close()
+
+    def _go(self) -> Iterator[int]:
+        with naming(self._proxy):
+            family, address = self._place
+            self.socket = plain = socket.socket(family)  # may raise: no such family here
+            plain.setblocking(False)
+            number = plain.connect_ex(address)
+            if number == errno.EINPROGRESS:
+                yield select.POLLOUT
+                number = plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                raise OSError(number, os.strerror(number))
+            _tune(plain)
+            if self._proxy:
+                tunnel = Tunnel(self._proxy, self._target)
+                plain.sendall(tunnel.request)
+                yield select.POLLIN
+                while not tunnel.is_open(plain.recv(_PIECE)):
+                    yield select.POLLIN
+        if self._tls:
+            yield from self._shake_hands(plain, self._tls)
+
+    def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> Iterator[int]:
+        self.silence = TLS_SILENCE
+        self.socket = encrypted = tls.wrap_socket(
+            plain, server_hostname=self._target.host, do_handshake_on_connect=False
+        )
+        while True:
+            try:
+                return encrypted.do_handshake()
+            except ssl.SSLWantReadError:
+                yield select.POLLIN
+            except ssl.SSLWantWriteError:
+                yield select.POLLOUT
+
+
+def _tune(connected: socket.socket) -> None:
+    if connected.family == socket.AF_UNIX:
+        return
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for level, option, value in _VANISHED:
+        connected.setsockopt(level, option, value)
 
 
 def connect(
-    places: Sequence[Address], left: Callable[[], float], under_way: MutableSet[socket.socket]
+    attempts: Iterable[Attempt],
+    left: Callable[[Callable[[], str]], float],
+    under_way: MutableSet[Attempt],
 ) -> socket.socket:
-    """Connect to whichever address answers first.
+    """Connect to whichever address is the first to take all steps.
 
     Args:
-        places: the addresses, in the order to be tried.
-        left: seconds that this may take yet; raises when there are none.
-        under_way: holds the sockets meanwhile, so that another thread can shut them down.
+        attempts: one for each address, in the order to be tried.
+        left: seconds that this may take yet; when there are none, raises with what it is given.
+        under_way: holds the attempts meanwhile, so that another thread can shut them down.
 
     Raises:
-        OSError: every address refused; the last one's refusal.
+        OSError: every address refused; see `_foremost`.
     """
-    poll = select.poll()
-    waiting = deque(places)
-    refusal: OSError | None = None
+    waiting = deque(attempts)
+    refusals: list[BaseException] = []
+    next_at = 0.0
     try:
         while waiting or under_way:
-            if waiting:
+            seconds = left(partial(silence, under_way))
+            now = time.monotonic()
+            if waiting and now >= next_at:
+                next_at = now + NEXT_ADDRESS
+                ready = [waiting.popleft()]
+                under_way.add(ready[0])
+            else:
+                ready = _ready(under_way, min(seconds, next_at - now) if waiting else seconds)
+            for attempt in ready:
                 try:
-                    attempt = _begin(waiting.popleft())
+                    if attempt.go_on():
+                        under_way.discard(attempt)
+                        assert attempt.socket
+                        return attempt.socket
                 except OSError as error:
-                    refusal = error
-                    continue
-                under_way.add(attempt)
-                poll.register(attempt, select.POLLOUT)
-            pause = min(left(), NEXT_ADDRESS) if waiting else left()
-            ready = {number for number, _ in poll.poll(1000 * pause)}
-            for attempt in [attempt for attempt in under_way if attempt.fileno() in ready]:
-                refusal = _outcome(attempt)
-                under_way.discard(attempt)
-                if refusal is None:
-                    return attempt
-                poll.unregister(attempt)
-                attempt.close()
-        raise refusal or OSError("the name has no address")
+                    refusals.append(error)
+                    under_way.discard(attempt)
+                    attempt.close()
+                    next_at = 0.0
+        raise _foremost(refusals)
     finally:
         for attempt in under_way:
             attempt.close()
         under_way.clear()
 
 
-async def connect_awaited(places: Sequence[Address]) -> socket.socket:
-    """The same for coroutines. What asyncio has for it loses sockets when it is cancelled."""
+def _ready(attempts: Collection[Attempt], seconds: float) -> list[Attempt]:
+    """Those that can go on, once there are any."""
+    poll, by_number = select.poll(), {}
+    for attempt in attempts:
+        assert attempt.socket
+        poll.register(attempt.socket, attempt.event)
+        by_number[attempt.socket.fileno()] = attempt
+    return [by_number[number] for number, _ in poll.poll(1000 * seconds)]
+
+
+async def go_awaited(attempt: Attempt) -> socket.socket:
+    """Go the whole way."""
     loop = asyncio.get_running_loop()
-    waiting = deque(places)
-    under_way: dict[socket.socket, asyncio.Future[None]] = {}
-    refusal: OSError | None = None
     try:
-        while waiting or under_way:
-            if waiting:
-                try:
-                    attempt = _begin(waiting.popleft())
-                except OSError as error:
-                    refusal = error
-                    continue
-                under_way[attempt] = ready = loop.create_future()
-                loop.add_writer(attempt, _settle, ready)
-            pause = NEXT_ADDRESS if waiting else None
-            first = asyncio.FIRST_COMPLETED
-            await asyncio.wait(under_way.values(), timeout=pause, return_when=first)
-            for attempt in [attempt for attempt, ready in under_way.items() if ready.done()]:
-                loop.remove_writer(attempt)
-                del under_way[attempt]
-                refusal = _outcome(attempt)
-                if refusal is None:
-                    return attempt
-                attempt.close()
-        raise refusal or OSError("the name has no address")
-    finally:
-        for attempt in under_way:
-            loop.remove_writer(attempt)
-            attempt.close()
-
-
-def _begin(place: Address) -> socket.socket:
-    """A socket that connects by itself."""
-    family, address = place
-    attempt = socket.socket(family)  # may raise: no such family on this machine
-    try:
-        attempt.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            attempt.connect(address)
-    except OSError:
+        while not attempt.go_on():
+            assert attempt.socket
+            ready = loop.create_future()
+            if attempt.event == select.POLLIN:
+                add, remove = loop.add_reader, loop.remove_reader
+            else:
+                add, remove = loop.add_writer, loop.remove_writer
+            add(attempt.socket, _settle, ready)
+            try:
+                await ready
+            finally:
+                remove(attempt.socket)
+    except BaseException:
         attempt.close()
         raise
-    return attempt
-
-
-def _outcome(attempt: socket.socket) -> OSError | None:
-    number = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return OSError(number, os.strerror(number)) if number else None
+    assert attempt.socket
+    return attempt.socket
 
 
 def _settle(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+async def first_awaited(
+    openings: Iterable[Callable[[], Coroutine[Any, Any, Opened]]], close: Callable[[Opened], object]
+) -> Opened:
+    """What the first of several to come through opened; the others are ended, and closed.
+
+    What asyncio has for it ends with TCP, and loses sockets when it is cancelled.
+    """
+    waiting = deque(openings)
+    under_way: set[asyncio.Task[Opened]] = set()
+    refusals: list[BaseException] = []
+    try:
+        while waiting or under_way:
+            if waiting:
+                under_way.add(asyncio.create_task(waiting.popleft()()))
+            done, _ = await asyncio.wait(
+                under_way,
+                timeout=NEXT_ADDRESS if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                under_way.discard(task)
+                if (refusal := task.exception()) is None:
+                    return task.result()
+                refusals.append(refusal)
+        raise _foremost(refusals)
+    finally:
+        for task in under_way:
+            task.cancel()
+        for opened in await asyncio.gather(*under_way, return_exceptions=True):
+            if not isinstance(opened, BaseException):
+                close(opened)
+
+
+def silence(attempts: Iterable[Attempt]) -> str:
+    """What there is to say of addresses that answered in no way: that of whoever came furthest."""
+    said = [attempt.silence for attempt in attempts]
+    return TLS_SILENCE if TLS_SILENCE in said else next(iter(said), "not connected in time")
+
+
+def _foremost(refusals: Sequence[BaseException]) -> BaseException:
+    """What TLS says, if it came to that at any address; else the last one's refusal."""
+    in_tls = (refusal for refusal in refusals if isinstance(refusal, ssl.SSLError))
+    last = refusals[-1] if refusals else OSError("the name has no address")
+    return next(in_tls, last)
+
+
+@contextlib.contextmanager
+def soon(target: Target, deadline: float) -> Iterator[float]:
+    """Until when connecting may last: not long, if another server can be asked."""
+    until = deadline
+    if target.has_company:
+        until = min(deadline, time.monotonic() + NEXT_SERVER)
+    try:
+        yield until
+    except TimeoutError as error:
+        if until == deadline:
+            raise
+        raise ConnectionError(str(error)) from error
 
 
 @contextlib.contextmanager

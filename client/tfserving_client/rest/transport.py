@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 
 import h11
@@ -27,28 +27,21 @@ from tfserving_client.errors import (
     Unreachable,
 )
 from tfserving_client.rest.connecting import (
-    NEXT_SERVER,
-    NOT_SOON,
-    Tunnel,
-    addresses,
-    awaited_addresses,
+    TLS_SILENCE,
+    Attempt,
+    awaited_places,
     connect,
-    connect_awaited,
-    naming,
+    first_awaited,
+    go_awaited,
+    places,
+    silence,
+    soon,
 )
 from tfserving_client.rest.http11 import Conversation, Response
 from tfserving_client.rest.wire import failure
 
 _CONNECTIONS = 16  # kept open for later calls; more are opened when more callers ask at once
 _PIECE = 1 << 18  # bytes taken from a connection at once
-# A peer that vanished without a word is noticed after 4 s.
-_VANISHED = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 4_000),
-)
 
 
 class _Rest:
@@ -149,7 +142,7 @@ class _Connection:
     def __init__(self, target: Target, tls: ssl.SSLContext | None, proxy: Proxy | None) -> None:
         self._target, self._tls, self._proxy = target, tls, proxy
         self._socket: socket.socket | None = None
-        self._connecting: set[socket.socket] = set()
+        self._connecting: set[Attempt] = set()
         self._is_interrupted = False
         self.conversation = Conversation(target)
 
@@ -177,73 +170,32 @@ class _Connection:
     def interrupt(self) -> None:
         """End the call that is under way in another thread."""
         self._is_interrupted = True  # seen by a thread that has no connected socket just now
-        for connected in {*self._connecting, *([self._socket] if self._socket else [])}:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(connected, socket.SHUT_RDWR)  # beneath TLS
+        for connected in (self._socket, *(attempt.socket for attempt in {*self._connecting})):
+            if connected:
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(connected, socket.SHUT_RDWR)  # beneath TLS
 
     def close(self) -> None:
         if self._socket:
             self._socket.close()
 
     def _connect(self, deadline: float) -> socket.socket:
-        if self._target.socket:
-            self._socket = connected = socket.socket(socket.AF_UNIX)
-            self._wait_until(deadline, connected)
-            connected.connect(self._target.socket)
-            return self._secured(connected, deadline)
-        at = self._proxy or self._target
-        with naming(self._proxy):
-            with self._soon(deadline) as until:
-                left = partial(self._left, until, "not connected in time")
-                self._socket = connect(addresses(at.host, at.port), left, self._connecting)
-            if self._proxy:
-                with self._soon(deadline) as until:
-                    self._pass(self._socket, Tunnel(self._proxy, self._target), until)
-        return self._secured(self._socket, deadline)
-
-    @contextlib.contextmanager
-    def _soon(self, deadline: float) -> Iterator[float]:
-        """Until when a step of connecting may last: not long, if another server can be asked."""
-        until = deadline
-        if self._target.has_company:
-            until = min(deadline, time.monotonic() + NEXT_SERVER)
-        try:
-            yield until
-        except TimeoutError as error:
-            if until == deadline:
-                raise
-            raise ConnectionError(NOT_SOON) from error
-
-    def _pass(self, connected: socket.socket, tunnel: Tunnel, deadline: float) -> None:
-        self._wait_until(deadline, connected)
-        connected.sendall(tunnel.request)
-        self._wait_until(deadline, connected)
-        while not tunnel.is_open(connected.recv(_PIECE)):
-            self._wait_until(deadline, connected)
-
-    def _secured(self, connected: socket.socket, deadline: float) -> socket.socket:
-        _tune(connected)
-        if self._tls is None:
-            return connected
-        encrypted = self._tls.wrap_socket(
-            connected, server_hostname=self._target.host, do_handshake_on_connect=False
-        )
-        self._socket = encrypted
-        with self._soon(deadline) as until:
-            self._wait_until(until, encrypted)
-            encrypted.do_handshake()
-        return encrypted
+        target, proxy = self._target, self._proxy
+        attempts = (Attempt(place, target, proxy, self._tls) for place in places(target, proxy))
+        with soon(target, deadline) as until:
+            self._socket = connect(attempts, partial(self._left, until), self._connecting)
+        return self._socket
 
     def _wait_until(self, deadline: float, connected: socket.socket) -> None:
         """Say how long the next thing may take."""
-        connected.settimeout(self._left(deadline, "the answer had not arrived in full"))
+        connected.settimeout(self._left(deadline, lambda: "the answer had not arrived in full"))
 
-    def _left(self, deadline: float, otherwise: str) -> float:
+    def _left(self, deadline: float, otherwise: Callable[[], str]) -> float:
         if self._is_interrupted:
             raise ConnectionError
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError(otherwise)
+            raise TimeoutError(otherwise())
         return left
 
 
@@ -259,13 +211,9 @@ class AsyncRestTransport(_Rest):
         self, exchange: Exchange[Answer], timeout: float, headers: Mapping[str, str]
     ) -> Answer:
         """Send the request, wait at most `timeout` seconds, read the answer."""
+        deadline = time.monotonic() + timeout
         with self._told(exchange.context):
-            async with asyncio.timeout(timeout) as limit:
-                self._under_way.add(limit)
-                try:
-                    response = await self._ask(exchange, headers)
-                finally:
-                    self._under_way.discard(limit)
+            response = await self._ask(exchange, headers, deadline)
         return _answer(exchange, response)
 
     async def close(self) -> None:
@@ -279,13 +227,16 @@ class AsyncRestTransport(_Rest):
             stream.transport.abort()
             await stream.lost
 
-    async def _ask(self, exchange: Exchange[Answer], headers: Mapping[str, str]) -> Response:
+    async def _ask(
+        self, exchange: Exchange[Answer], headers: Mapping[str, str], deadline: float
+    ) -> Response:
         while True:
             if self._is_closed:
                 raise ConnectionError
-            stream = self._take() or await self._open()
+            stream = self._take() or await self._open(deadline)
             try:
-                return await stream.ask(exchange, self._target.prefix, headers)
+                async with self._until(deadline):
+                    return await stream.ask(exchange, self._target.prefix, headers)
             except (OSError, h11.ProtocolError) as error:
                 if not _may_be_stale(stream.conversation, error):
                     _tell_if_at_once(stream.conversation, error)
@@ -310,92 +261,50 @@ class AsyncRestTransport(_Rest):
         else:
             stream.transport.abort()
 
-    async def _open(self) -> _Stream:
-        loop, target = asyncio.get_running_loop(), self._target
-        stream = _Stream(target)
-        with naming(self._proxy):
-            connected = await self._connect(stream)
+    async def _open(self, deadline: float) -> _Stream:
+        target, proxy = self._target, self._proxy
+        attempts: list[Attempt] = []
+        with soon(target, deadline) as until:
+            try:
+                async with self._until(until):
+                    found = await awaited_places(target, proxy)
+                    # TLS is asyncio's own.
+                    attempts += (Attempt(place, target, proxy, None) for place in found)
+                    openings = (partial(self._open_at, attempt) for attempt in attempts)
+                    return await first_awaited(openings, _Stream.abort)
+            except TimeoutError as error:
+                if error.errno:  # an address's own
+                    raise
+                raise TimeoutError(silence(attempts)) from error
+
+    async def _open_at(self, attempt: Attempt) -> _Stream:
+        loop, stream = asyncio.get_running_loop(), _Stream(self._target)
+        connected = await go_awaited(attempt)
+        transport, _ = await loop.create_connection(lambda: stream, sock=connected)
         if self._tls is None:
             return stream
+        attempt.silence = TLS_SILENCE
         try:
-            async with self._soon():
-                secured = await loop.start_tls(
-                    connected, stream, self._tls, server_hostname=target.host
-                )
+            secured = await loop.start_tls(
+                transport, stream, self._tls, server_hostname=self._target.host
+            )
         except BaseException:
-            connected.abort()
+            transport.abort()
             raise
         if secured is None:  # closed meanwhile
             raise ConnectionResetError("the server hung up at once")
         stream.transport = secured
         return stream
 
-    async def _connect(self, stream: _Stream) -> asyncio.Transport:
-        """What carries bytes to the server, or TLS."""
-        loop, target = asyncio.get_running_loop(), self._target
-        if target.socket:
-            await loop.create_unix_connection(lambda: stream, target.socket)
-            return stream.transport
-        at = self._proxy or target
-        opened: _Stream | _Way = _Way(Tunnel(self._proxy, target)) if self._proxy else stream
-        async with self._soon():
-            connected = await connect_awaited(await awaited_addresses(at.host, at.port))
-        await loop.create_connection(lambda: opened, sock=connected)
-        if isinstance(opened, _Way):
-            async with self._soon():
-                await opened.through()
-            opened.transport.set_protocol(stream)
-            stream.connection_made(opened.transport)
-        return stream.transport
-
     @contextlib.asynccontextmanager
-    async def _soon(self) -> AsyncIterator[None]:
-        """Limit a step of connecting, if another server can be asked."""
-        try:
-            async with asyncio.timeout(NEXT_SERVER if self._target.has_company else None) as limit:
+    async def _until(self, deadline: float) -> AsyncIterator[None]:
+        """Limit a step; `close` ends it at once."""
+        async with asyncio.timeout(deadline - time.monotonic()) as limit:
+            self._under_way.add(limit)
+            try:
                 yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise ConnectionError(NOT_SOON) from error
-
-
-class _Way(asyncio.Protocol):
-    """The way through a proxy, until it is open."""
-
-    transport: asyncio.Transport
-
-    def __init__(self, tunnel: Tunnel) -> None:
-        self._tunnel = tunnel
-        self._open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def through(self) -> None:
-        try:
-            self.transport.write(self._tunnel.request)
-            await self._open
-        except BaseException:
-            self.transport.abort()
-            raise
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        _tune(transport.get_extra_info("socket"))
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            if self._tunnel.is_open(data) and not self._open.done():
-                self._open.set_result(None)
-        except ConnectionError as error:
-            if not self._open.done():
-                self._open.set_exception(error)
-
-    def eof_received(self) -> None:
-        self.data_received(b"")
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self._open.done():
-            self._open.set_exception(error or ConnectionResetError("the proxy hung up"))
+            finally:
+                self._under_way.discard(limit)
 
 
 class _Stream(asyncio.Protocol):
@@ -418,7 +327,9 @@ class _Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        _tune(transport.get_extra_info("socket"))
+
+    def abort(self) -> None:
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         _acknowledge_at_once(self.transport.get_extra_info("socket"))
@@ -464,14 +375,6 @@ def _tell_if_at_once(conversation: Conversation, error: Exception) -> None:
     """A connection that is reset before a word was said has reasons of its own; see `causes`."""
     if conversation.is_untouched and isinstance(error, ConnectionResetError | BrokenPipeError):
         raise ConnectionResetError(f"the server hung up at once: {error}") from error
-
-
-def _tune(connected: socket.socket) -> None:
-    if connected.family == socket.AF_UNIX:
-        return
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for level, option, value in _VANISHED:
-        connected.setsockopt(level, option, value)
 
 
 def _acknowledge_at_once(connected: socket.socket) -> None:

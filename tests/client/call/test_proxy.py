@@ -9,8 +9,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.client.conftest import ONCE, Pems, Serve, Server, Shell, talk
-from tfserving_client import InvalidInput, Tls, Unreachable
+from tests.client.conftest import (
+    ONCE,
+    Pems,
+    ScriptedHttp,
+    Serve,
+    Server,
+    Shell,
+    talk,
+    with_addresses,
+)
+from tfserving_client import InvalidInput, Policy, Tls, Unreachable
 from tfserving_client.call.proxy import proxy_for
 from tfserving_client.call.target import parse
 
@@ -88,6 +97,23 @@ def test_tls_goes_through_a_proxy_to_the_servers_own_name(
         with shell(far, tls=Tls(pems["ours"]), policy=ONCE) as digits:
             with pytest.raises(Unreachable, match="certificate is for another name than the URL"):
                 digits.status()
+    assert requests
+
+
+@pytest.mark.usefixtures("_no_proxies")
+def test_a_proxy_s_address_that_is_silent_does_not_eat_the_deadline(
+    shell: Shell,
+    http_server: ScriptedHttp,
+    raw_server: Callable[[bytes | None], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    http_server.see()
+    requests: list[bytes] = []
+    with talk(_proxy(http_server.port, requests)) as port:
+        monkeypatch.setenv("http_proxy", "http://proxy")
+        with shell("http://far.example", policy=Policy(attempts=1, timeout=20)) as digits:
+            with_addresses(monkeypatch, "proxy", raw_server(None), port)
+            assert digits.classify(IMAGE).digits.tolist() == [5]
     assert requests
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.client.conftest import Pems, ScriptedHttp, Server, Shell
-from tfserving_client import Policy, Tls, Unreachable
+from tests.client.conftest import Pems, ScriptedHttp, Serve, Server, Shell, with_addresses
+from tfserving_client import DeadlineExceeded, Policy, Tls, Unreachable
 
 IMAGE = np.full((28, 28), 5, np.uint8)
 
@@ -33,14 +33,54 @@ def test_a_silent_address_does_not_eat_the_deadline(
 ) -> None:
     """RFC 8305: the next one is tried after a quarter of a second, and both go on."""
     http_server.see()
-    found = [
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
-        for port in (black_hole, http_server.port)
-    ]
     with shell("http://name", policy=Policy(attempts=1, timeout=20)) as digits:
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with_addresses(monkeypatch, "name", black_hole, http_server.port)
         assert digits.classify(IMAGE).digits.tolist() == [5]
     assert [verb for verb, *_ in http_server.calls] == ["POST"]
+
+
+def test_an_address_that_is_silent_in_tls_does_not_eat_the_deadline(
+    shell: Shell,
+    serve: Serve,
+    pems: Pems,
+    raw_server: Callable[[bytes | None], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes the connection, and never shakes hands."""
+    with serve(False) as (server, url):
+        server.see()
+        policy = Policy(attempts=1, timeout=20)
+        with shell(url, tls=Tls(pems["ours"]), policy=policy) as digits:
+            with_addresses(monkeypatch, "127.0.0.1", raw_server(None), server.port)
+            assert digits.classify(IMAGE).digits.tolist() == [5]
+
+
+def test_all_addresses_are_silent_in_tls(
+    shell: Shell,
+    raw_server: Callable[[bytes | None], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with shell("https://name", policy=Policy(attempts=1, timeout=0.6)) as digits:
+        with_addresses(monkeypatch, "name", raw_server(None), raw_server(None))
+        with pytest.raises(DeadlineExceeded) as failure:
+            digits.classify(IMAGE)
+    assert str(failure.value).startswith(
+        "the host takes the connection, but does not answer to TLS; is the port right, and does it"
+    )
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_tls_says_at_one_address_goes_before_the_refusal_of_another(
+    shell: Shell,
+    http_server: ScriptedHttp,
+    closed_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    order: int,
+) -> None:
+    with shell("https://name", policy=Policy(attempts=1, timeout=20)) as digits:
+        with_addresses(monkeypatch, "name", *(http_server.port, closed_port)[::order])
+        with pytest.raises(Unreachable, match="this port speaks plain HTTP, without TLS"):
+            digits.classify(IMAGE)
 
 
 def test_a_silent_server_does_not_eat_the_deadline_of_several(

@@ -279,8 +279,7 @@ def test_a_peer_that_the_system_gave_up_is_unreachable_and_not_slow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Python calls it a TimeoutError, though the call's time may not be up."""
-    error = TimeoutError(errno.ETIMEDOUT, "Connection timed out")
-    monkeypatch.setattr(socket.socket, "connect", Mock(side_effect=error))
+    monkeypatch.setattr(socket.socket, "connect_ex", Mock(return_value=errno.ETIMEDOUT))
     with DigitClient("http://localhost", policy=Policy(attempts=1)) as digits:
         with pytest.raises(Unreachable, match="the server vanished") as failure:
             digits.status()
