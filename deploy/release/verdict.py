@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 LEAST = 100  # requests of a side, and rows of answers, from which on something can be said
-_SIGMAS = 3.0  # further apart than this is no chance
+_SIGMAS = 4.0  # further apart than this is no chance
 _MORE_FAILURES = 0.005  # of the requests
 _SLOWER, _SLOWER_BY = 1.5, 0.01  # times the stable side's p99, and seconds
 _OTHER_ANSWERS = 0.1  # of the answers may go to other classes
@@ -109,8 +109,7 @@ def _moved(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[floa
     """The share of answers that went to other classes, and how much of it chance explains.
 
     Half of the summed differences of the shares; each of them has the deviation of a share of so
-    many rows, and of k independent ones the sum stays beneath the mean of the sum and three
-    deviations.
+    many rows, and the sum of independent ones is seldom above its mean and four deviations.
     """
     n, m = sum(ours.values()), sum(theirs.values())
     moved = chance = variance = 0.0
