@@ -273,7 +273,7 @@ def _change_models(options: argparse.Namespace) -> int:
     from deploy.operate.stack import engine, served
 
     with engine.connect_if_any(say) as client, served.changing():
-        if served.CANDIDATE in served.source():
+        if served.CANARY in served.source():
             raise Refused("a canary is under way: `promote` its version or `rollback` first")
         running = _running(client) if client else b""
         if options.adds:

@@ -9,9 +9,10 @@ serves, and who is sent to it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from deploy import model_config
+from deploy.model_config import Model
 from deploy.operate.access import keys, secret_files
 from deploy.operate.errors import Refused
 from deploy.operate.models import editing
@@ -19,6 +20,7 @@ from deploy.operate.stack import lifecycle, served, settings
 from deploy.operate.stack.engine import Compose
 from deploy.release import history, replicas, sharing, sides, verdict
 from deploy.release.checks import check, golden_answers
+from deploy.release.golden import Answers
 from deploy.release.place import Place, alone, live_version
 from deploy.release.state import Release
 
@@ -62,6 +64,19 @@ def begin(place: Place, number: int, percent: float, *, why: str) -> None:
         history.end(entry, f"{percent:g} % of the callers")
 
 
+def prove(place: Place, live: int | None, number: int, answers: Mapping[str, Answers]) -> None:
+    """Hold a version to its golden answers where no caller is answered by it.
+
+    Raises:
+        Refused: it does not load, or it answers otherwise than it must.
+    """
+    try:
+        _serve(place, live, number)
+        check(place, answers, SERVICE, version=number)
+    finally:
+        end(place)
+
+
 def climb(place: Place, number: int, steps: Sequence[float], every: float, *, why: str) -> None:
     """Send more and more callers to a version as long as it does well, and then make it live.
 
@@ -91,15 +106,14 @@ def climb(place: Place, number: int, steps: Sequence[float], every: float, *, wh
 
 def end(place: Place) -> None:
     """Send nobody to the candidate any more, and remove its server; nothing without a canary."""
-    ours = (served.OWN / served.CANARY, served.OWN / served.CANDIDATE)
-    if not any(file.exists() for file in ours):
-        return
-    for file in ours:
-        file.unlink(missing_ok=True)
+    some = (served.OWN / served.CANARY).exists()
+    for name in (served.CANARY, served.CANDIDATE):
+        (served.OWN / name).unlink(missing_ok=True)
     served.hand_over(served.source())
     if place.engine and place.running(SERVICE):
-        place.say("end     nobody is sent to the candidate any more")
-        time.sleep(_DRAIN)
+        if some:
+            place.say("end     nobody is sent to the candidate any more")
+            time.sleep(_DRAIN)
         _compose().run("rm", "--stop", "--force", "--volumes", SERVICE)
     known = settings.read()
     if "canary" in (profiles := known.get("COMPOSE_PROFILES", "").split(",")):
@@ -108,18 +122,22 @@ def end(place: Place) -> None:
 
 
 def of(place: Place) -> int | None:
-    """The version that some callers are sent to, or are about to be; None without a canary."""
-    file = served.OWN / served.CANDIDATE
-    if not file.exists():
+    """The version that some callers are sent to; None without a canary."""
+    if not (served.OWN / served.CANARY).exists():
         return None
-    found = {one.name: one for one in model_config.read(file)}.get(place.name)
-    return found.labels.get("stable") if found else None
+    return _served(place).labels["stable"]
 
 
-def _serve(place: Place, live: int, number: int) -> None:
+def _served(place: Place) -> Model:
+    """What the candidate's server serves of the model."""
+    models = model_config.read(served.OWN / served.CANDIDATE)
+    return next(one for one in models if one.name == place.name)
+
+
+def _serve(place: Place, live: int | None, number: int) -> None:
     """Have a server that answers with that version, whoever names none, and whoever names it."""
     # The newest that is loaded answers who names none; so an older one has to be there alone.
-    versions = {live, number} if live < number else {number}
+    versions = {number if live is None else min(live, number), number}
     text = editing.serving(
         served.place(served.MODELS).read_text(), place.name, versions, {"stable": number}
     )
@@ -127,10 +145,9 @@ def _serve(place: Place, live: int, number: int) -> None:
     served.hand_over(served.source())
     assert place.engine  # where none answers, no version is live
     lifecycle.start(place.engine, _compose(), SERVICE, timeout=place.timeout)
-    (model,) = (
-        one for one in model_config.read(served.OWN / served.CANDIDATE) if one.name == place.name
+    replicas.wait(
+        place.engine, place.project, _served(place), timeout=place.timeout, service=SERVICE
     )
-    replicas.wait(place.engine, place.project, model, timeout=place.timeout, service=SERVICE)
     place.say(f"step    {number} is loaded on a server of its own")
 
 

@@ -41,9 +41,13 @@ def promote(
         _refuse_beside_canary(place, number)
         live = live_version(place)
         answers = golden_answers(place, folder, without_golden=without_golden)
-        steps = f"load {number}, check it, make it live, check it again"
-        place.say(f"plan    {place.name}: {live or 'nothing'} is live; {steps}")
+        place.say(
+            f"plan    {place.name}: {live or 'nothing'} is live; prove {number} on a server of its "
+            "own, load it, check it, make it live, check it again"
+        )
         with _recorded(place, "promote", live, number, why):
+            if number != live and canary.of(place) is None:
+                canary.prove(place, live, number, answers)
             _load(place, live, number)
             check(place, answers, version=number)
             place.step(f"{number} is the candidate", Release(live, candidate=number))

@@ -32,7 +32,8 @@ _SCHEMES = (
     ("9093/tcp", ("http",)),  # Alertmanager
 )
 _TIMEOUT = 2  # seconds for one replica's answer
-_CONFIG = "/config/models.config"  # as the server sees it
+# What serves models → its list of them, as it sees that.
+_CONFIGS = {"serving": "/config/models.config", "candidate": "/config/candidate.config"}
 _RECENT = 10  # seconds: what the server refuses it refuses again at each reading, every 2
 # What it says of it, in server.cc and file_system_storage_path_source.cc.
 _REFUSAL = re.compile(
@@ -111,7 +112,7 @@ def gather(engine: docker.DockerClient, project: str) -> Status:
     urls = _urls(found)
     plain = next((url for url in urls if url.startswith("http:")), None)
     rows = [
-        _replica(engine, one, plain) if one.service == "serving" else Row(one, {}) for one in found
+        _replica(engine, one, plain) if one.service in _CONFIGS else Row(one, {}) for one in found
     ]
     return Status(
         rows,
@@ -213,7 +214,7 @@ def _replica(engine: docker.DockerClient, one: Container, gateway: str | None) -
         return Path(path)
 
     try:
-        models: Sequence[Model] = model_config.read(see(_CONFIG))
+        models: Sequence[Model] = model_config.read(see(_CONFIGS[one.service]))
     except ConfigError as error:
         return Row(one, {}, [str(error)], well=False)
     urls = [f"http://{one.address}:8501"] if one.address else []
