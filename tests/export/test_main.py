@@ -19,7 +19,6 @@ import pytest
 
 from export.__main__ import main
 from export.digits.training import network
-from export.publication.repository import Repository
 from export.publication.serving_path import ServedModel
 from tests.conftest import Version
 from tests.forks import Fork
@@ -29,6 +28,11 @@ def _arguments(repository: Path, data: Path, *more: str) -> list[str]:
     """A run of a second or two."""
     given = [f"--repository={repository}", f"--data={data}", "--epochs=1", "--min-accuracy=0"]
     return [*given, "--recipe=reference", *more]
+
+
+def _brought(repository: Path, model: Path, *more: str) -> list[str]:
+    """A run of less, for what is one pipeline whatever is published."""
+    return [f"--repository={repository}", f"--model={model}", "--name=mnist", *more]
 
 
 def _run(
@@ -135,32 +139,29 @@ def test_a_newest_version_that_does_not_load_is_no_obstacle(
     assert (tmp_path / "mnist" / "5" / "saved_model.pb").exists()
 
 
-def test_two_at_once_both_succeed_with_different_numbers(tmp_path: Path, small_npz: Path) -> None:
+def test_two_at_once_both_succeed_with_different_numbers(tmp_path: Path, small_model: Path) -> None:
     outputs = [tmp_path / "one", tmp_path / "two"]
-    runs = [Fork("export", _arguments(tmp_path, small_npz), output) for output in outputs]
+    runs = [Fork("export", _brought(tmp_path, small_model), output) for output in outputs]
     assert [run.wait() for run in runs] == [0, 0]
     paths = {output.read_text().splitlines()[-1] for output in outputs}
     assert paths == {f"{tmp_path / 'mnist' / number}" for number in "12"}
 
 
 def test_keep_spares_what_the_servers_configuration_names(
-    tmp_path: Path, small_npz: Path, published: Version, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    repository = Repository(tmp_path, "mnist")
     for _ in range(2):
-        with repository.staging() as staged:
-            shutil.copytree(published.path, staged, dirs_exist_ok=True)
-            repository.publish(staged, None)
+        assert main(_brought(tmp_path, small_model)) == 0
     config = tmp_path / "models.config"
     config.write_text(
         'model_config_list { config { name: "mnist" base_path: "/models/mnist" '
         'model_platform: "tensorflow" version_labels { key: "stable" value: 1 } } }'
     )
-    assert main([*_arguments(tmp_path, small_npz), "--keep=1", "--max-regression=1"]) == 0
+    assert main(_brought(tmp_path, small_model, "--keep=1")) == 0
     assert sorted(path.name for path in (tmp_path / "mnist").glob("[0-9]*")) == ["1", "3"]
     assert "removed versions 2\n" in capsys.readouterr().err
     config.write_text("nonsense")
-    assert main([*_arguments(tmp_path, small_npz), "--keep=1", "--max-regression=1"]) == 0
+    assert main(_brought(tmp_path, small_model, "--keep=1")) == 0
     assert "old versions are not removed: " in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "mnist").glob("[0-9]*")) == ["1", "3", "4"]
 
@@ -246,22 +247,22 @@ def test_bad_flags_are_status_2(flag: str, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("closed", ["1", "2"])
-def test_a_closed_output_changes_nothing(tmp_path: Path, small_npz: Path, closed: str) -> None:
-    arguments = " ".join(_arguments(tmp_path, small_npz))
+def test_a_closed_output_changes_nothing(tmp_path: Path, small_model: Path, closed: str) -> None:
+    arguments = " ".join(_brought(tmp_path, small_model))
     command = f"{sys.executable} -m export {arguments} {closed}>&-"
     assert subprocess.run(command, shell=True, capture_output=True, check=False).returncode == 0
     assert (tmp_path / "mnist" / "1" / "saved_model.pb").exists()
 
 
-def test_full_outputs_change_nothing(tmp_path: Path, small_npz: Path) -> None:
-    run = Fork("export", _arguments(tmp_path, small_npz), Path("/dev/full"))  # both of them
+def test_full_outputs_change_nothing(tmp_path: Path, small_model: Path) -> None:
+    run = Fork("export", _brought(tmp_path, small_model), Path("/dev/full"))  # both of them
     assert run.wait() == 0
     assert (tmp_path / "mnist" / "1" / "saved_model.pb").exists()
 
 
 def test_an_interruption_that_a_library_swallows_still_counts(
     tmp_path: Path,
-    small_npz: Path,
+    small_model: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -270,7 +271,7 @@ def test_an_interruption_that_a_library_swallows_still_counts(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("export.publication.warmup.write", swallow)
-    assert main(_arguments(tmp_path / "models", small_npz)) == 130
+    assert main(_brought(tmp_path / "models", small_model)) == 130
     assert capsys.readouterr().err.endswith("interrupted; nothing was published\n")
     assert not (tmp_path / "models").exists()
 

@@ -1,7 +1,8 @@
 """Export is killed at 100 random instants while a reader looks every millisecond, as a server may.
 
-A whole run takes seconds, and what could go wrong lies in its last hundredths. So 10 whole runs are
-killed, and 90 that only publish a candidate; each anywhere from its first to its last instant.
+What could go wrong lies in the last hundredths of a run. So 10 whole runs are killed, of a model
+that is brought, for training writes nothing, and 90 that only publish a candidate; each anywhere
+from its first to its last instant.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ if what == "publish":
             shutil.copytree(source, staged, dirs_exist_ok=True)
             repository.publish(staged, None)
 else:
+    import export.models.candidate
     from export.publication import pipeline
     from export.__main__ import main
 
     def run():
-        arguments = [f"--repository={root}", f"--data={source}", "--epochs=1", "--min-accuracy=0"]
-        main([*arguments, "--recipe=reference", "--max-regression=1"])
+        main([f"--repository={root}", f"--model={source}", "--name=mnist"])
 
 def start():
     child = os.fork()
@@ -100,10 +101,10 @@ def candidate(published: Version, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("what", "kills"), [("export", 10), ("publish", 90)])
 def test_a_kill_at_any_instant_leaves_a_whole_version_or_none(
-    what: str, kills: int, tmp_path: Path, candidate: Path, small_npz: Path
+    what: str, kills: int, tmp_path: Path, candidate: Path, small_model: Path
 ) -> None:
     repository = Repository(tmp_path / "models", "mnist")
-    source = candidate if what == "publish" else small_npz
+    source = candidate if what == "publish" else small_model
     command = [sys.executable, "-c", KILLS, what, str(tmp_path / "models"), str(source)]
     with _reader(repository) as seen:
         done = subprocess.run([*command, str(kills)], capture_output=True, text=True, check=False)
