@@ -39,6 +39,14 @@ def real_mnist() -> Path | None:
     return path if path.exists() else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Last files first: export's train and take long, the client's are quick.
+
+    So no worker is left alone with a long one in the end.
+    """
+    items.sort(key=lambda item: item.path, reverse=True)
+
+
 @pytest.fixture
 def closed_port() -> int:
     """A loopback port that refuses connections."""
