@@ -127,13 +127,10 @@ def _depth(image: bytes, pen: float) -> NDArray[np.float32]:
     A thin pen leaves the given share of the stroke at each place; a thick one draws over two thirds
     of a narrow loop's or bay's depth at most, so that the digit stays legible.
     """
-    side = 28 * _FINE
-    shades = np.frombuffer(image, np.uint8).reshape(28, 28).astype(np.float32)
-    grey = Image.fromarray(shades).resize((side, side), Image.Resampling.BICUBIC)
-    inked = np.asarray(grey) > _CONTOUR
+    inside, outside = _distances(image)
+    inked = inside > 0
     if not inked.any():
-        return np.full((side, side), -28, np.float32)
-    inside, outside = (distances(part) / _FINE for part in (inked, ~inked))
+        return np.full(inked.shape, -28, np.float32)
     depth = blurred(inside - outside, 0.8)  # no staircase
     half_width = np.median(depth[(depth == most_around(depth, 3)) & inked])
     around = 2 * round(1.5 * half_width * _FINE) + 1
@@ -145,6 +142,16 @@ def _depth(image: bytes, pen: float) -> NDArray[np.float32]:
     return (depth + more).astype(np.float32)
 
 
+@functools.lru_cache(maxsize=512)
+def _distances(image: bytes) -> tuple[Floats, Floats]:
+    """Of each sample to the contour, in pixels of the image: in the ink, and outside of it."""
+    side = 28 * _FINE
+    shades = np.frombuffer(image, np.uint8).reshape(28, 28).astype(np.float32)
+    grey = Image.fromarray(shades).resize((side, side), Image.Resampling.BICUBIC)
+    inked = np.asarray(grey) > _CONTOUR
+    return distances(inked) / _FINE, distances(~inked) / _FINE
+
+
 def _file(coverage: Floats, how: Redrawing, random: np.random.Generator) -> bytes:
     if how.transparent:
         ink = np.broadcast_to(np.array(how.ink), (*coverage.shape, 3))
@@ -152,7 +159,7 @@ def _file(coverage: Floats, how: Redrawing, random: np.random.Generator) -> byte
     colours = np.array([how.paper, how.ink], float)
     page = colours[0] + coverage[:, :, np.newaxis] * (colours[1] - colours[0])
     sigma = how.blur * min(how.page)
-    seen = page * _light(how, random)
+    seen = page * _light(how, *random.choice([-1, 1], 2).tolist())
     if how.blur:
         seen = blurred(seen, sigma)
     if how.noise:
@@ -160,11 +167,14 @@ def _file(coverage: Floats, how: Redrawing, random: np.random.Generator) -> byte
     return _encoded(seen, how)
 
 
-def _light(how: Redrawing, random: np.random.Generator) -> Floats:
-    """The light on each pixel, float64 [height, width, 1], 1 where it is brightest."""
+@functools.lru_cache(maxsize=4)
+def _light(how: Redrawing, *toward: int) -> Floats:
+    """The light on each pixel, float64 [height, width, 1], 1 where it is brightest.
+
+    It falls off downwards and to the right, or the other way where `toward` is -1.
+    """
     down, across = (np.linspace(-1, 1, length) for length in how.page)
     y, x = np.meshgrid(down, across, indexing="ij")
-    toward = random.choice([-1, 1], 2)
     fall = how.light[0] * (1 + toward[0] * y) / 2 + how.light[1] * (1 + toward[1] * x) / 2
     # A lens lets the fourth power of the cosine through.
     tangent_squared = (x**2 + y**2) / 2 * ((1 - how.vignette) ** -0.5 - 1)
