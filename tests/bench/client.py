@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from deploy.runner import serve
-from tests.bench import canned, tabular
+from tests.bench import canned, steps, tabular
 from tests.bench.paired import ROUNDS, Row, Work, added_latency, milliseconds, tell, throughput
 from tfserving_client import AsyncDigitClient, CallContext, DigitClient, ServingClient
 from tfserving_client.call.exchange import Exchange
@@ -46,7 +46,9 @@ from tfserving_client.digits.images import prepare
 from tfserving_client.digits.verbs import packed, ready
 from tfserving_client.grpc.wire import GrpcWire
 from tfserving_client.rest.wire import RestWire
-from tfserving_client.results import Prediction
+from tfserving_client.results import Prediction, Signature
+from tfserving_client.serving.rows import Rows
+from tfserving_client.tensors.conversion import conformed
 
 CALLERS = 32
 EACH = 960  # images that they ask for in one go
@@ -162,7 +164,7 @@ def _together(urls: Urls, images: NDArray[np.uint8]) -> Iterator[Row]:
         ThreadPoolExecutor(CALLERS) as pool,
         DigitClient(urls.grpc) as digits,
         DigitClient(urls.grpc, coalesce=True) as together,
-        _coroutines(urls.grpc, images) as in_coroutines,
+        _coroutines(urls.grpc, images) as (_, in_coroutines),
     ):
         in_threads = partial(_in_threads, pool, images)
         yield throughput(
@@ -189,7 +191,7 @@ def _together(urls: Urls, images: NDArray[np.uint8]) -> Iterator[Row]:
 
 def _columns(urls: Urls, _: NDArray[np.uint8]) -> Iterator[Row]:
     columns = tabular.columns(256)
-    context = CallContext(urls.tables, tabular.NAME, signature="serving_default")
+    context = CallContext(urls.tables, tabular.NAME, signature=tabular.SIGNATURE)
     bare = _bare_channel(GrpcWire().predict(context, columns), 256)
     with ServingClient(urls.tables, model=tabular.NAME) as serving:
         for held, inputs in (("arrays", columns), ("lists", tabular.lists(columns))):
@@ -198,6 +200,59 @@ def _columns(urls: Urls, _: NDArray[np.uint8]) -> Iterator[Row]:
             with tabular.official(_address(urls.tables), inputs) as official:
                 yield throughput(f"{figure} tensorflow-serving-api", ours, official, 3)
             yield throughput(f"{figure} a bare channel and a body made before", ours, bare, None)
+
+
+def _steps(urls: Urls, images: NDArray[np.uint8]) -> Iterator[Row]:
+    """Where the time of these goes."""
+    with DigitClient(urls.grpc) as digits, DigitClient(urls.rest) as by_rest:
+        for size in (1, 32, 1_000):
+            some, exchange = images[:size], _exchange(urls, images[:size])
+            yield from steps.of_a_call(
+                f"gRPC, {_at_once(size)}",
+                exchange.context,
+                partial(ready, some),
+                partial(_classify, digits, some),
+                _bare_channel(exchange, size),
+            )
+        for size in (32, 1_000):
+            some = images[:size]
+            yield from steps.of_a_call(
+                f"REST, {_at_once(size)}",
+                CallContext(urls.rest, "mnist", signature="packed"),
+                partial(_packed_rows, some),
+                partial(_classify, by_rest, some),
+                _http_client(urls.rest, some),
+            )
+    yield from _steps_of_columns(urls)
+    with (
+        ThreadPoolExecutor(CALLERS) as pool,
+        DigitClient(urls.grpc, coalesce=True) as together,
+        _coroutines(urls.grpc, images) as (client, in_coroutines),
+    ):
+        in_threads = partial(_in_threads, pool, images, partial(_classify, together))
+        yield from steps.of_callers(f"{CALLERS} threads", together, in_threads)
+        yield from steps.of_callers(f"{CALLERS} coroutines", client, in_coroutines)
+
+
+def _steps_of_columns(urls: Urls) -> Iterator[Row]:
+    columns = tabular.columns(256)
+    context = CallContext(urls.tables, tabular.NAME, signature=tabular.SIGNATURE)
+    bare = _bare_channel(GrpcWire().predict(context, columns), 256)
+    with ServingClient(urls.tables, model=tabular.NAME) as serving:
+        declared = serving.metadata().signatures[tabular.SIGNATURE]
+        for held, inputs in (("arrays", columns), ("lists", tabular.lists(columns))):
+            yield from steps.of_a_call(
+                f"gRPC, 256 rows of 8 inputs from {held}",
+                context,
+                partial(_conformed, declared, inputs),
+                partial(_predict, serving, inputs),
+                bare,
+            )
+
+
+def _conformed(declared: Signature, inputs: tabular.Columns | tabular.Lists) -> Rows:
+    tensors = conformed(tabular.SIGNATURE, declared, inputs)
+    return Rows(tabular.SIGNATURE, tensors, 256, declared=declared)
 
 
 def _rest(urls: Urls, images: NDArray[np.uint8]) -> Iterator[Row]:
@@ -234,12 +289,13 @@ SECTIONS: dict[str, Callable[[Urls, NDArray[np.uint8]], Iterator[Row]]] = {
     "columns": _columns,
     "rest": _rest,
     "memory": _memory,
+    "steps": _steps,
 }
 
 
 def _recorded(urls: Urls, images: NDArray[np.uint8]) -> list[canned.Answer]:
     """The answers to everything that is asked here, those to larger requests first."""
-    wire, context = GrpcWire(), CallContext(urls.tables, tabular.NAME, signature="serving_default")
+    wire, context = GrpcWire(), CallContext(urls.tables, tabular.NAME, signature=tabular.SIGNATURE)
     metadata = wire.metadata(context)
     predict = wire.predict(context, tabular.columns(256))
     answers = [
@@ -336,7 +392,7 @@ def _in_threads(
 
 
 @contextmanager
-def _coroutines(url: str, images: NDArray[np.uint8]) -> Iterator[Work]:
+def _coroutines(url: str, images: NDArray[np.uint8]) -> Iterator[tuple[AsyncDigitClient, Work]]:
     """The same in one event loop, with a client that lives as long, as in a service."""
     digits = AsyncDigitClient(url, coalesce=True)
 
@@ -349,7 +405,7 @@ def _coroutines(url: str, images: NDArray[np.uint8]) -> Iterator[Work]:
 
     with asyncio.Runner() as runner:
         try:
-            yield lambda: runner.run(all_calls())
+            yield digits, lambda: runner.run(all_calls())
         finally:
             runner.run(digits.close())
 
@@ -379,9 +435,14 @@ def _floats(images: NDArray[np.uint8]) -> bytes:
     return json.dumps({"signature_name": "predict_images", "instances": pixels}).encode()
 
 
-def _packed(images: NDArray[np.uint8]) -> bytes:
+def _packed_rows(images: NDArray[np.uint8]) -> Rows:
     rows = packed(ready(images))
     assert rows is not None
+    return rows
+
+
+def _packed(images: NDArray[np.uint8]) -> bytes:
+    rows = _packed_rows(images)
     context = CallContext("http://", "mnist", signature=rows.signature)
     return RestWire().predict(context, rows.inputs).body
 

@@ -49,17 +49,21 @@ def tell(rows: Iterable[Row]) -> int:
 
 def throughput(figure: str, ours: Work, peer: Work, limit: float | None) -> Row:
     """Images per second; the ratio is the median of the rounds' ratios."""
-    rates = [(_rate(ours), _rate(peer)) for _ in range(ROUNDS + 1)][1:]  # the first warms up
-    medians = [statistics.median(side) for side in zip(*rates, strict=True)]
+    rates = [_rates(ours, peer) for _ in range(ROUNDS + 1)][1:]  # the first warms up
+    mine, theirs = (statistics.median(side) for side in zip(*rates, strict=True))
     ratio = statistics.median(mine / theirs for mine, theirs in rates)
-    return Row(figure, f"{medians[0]:,.0f}", f"{medians[1]:,.0f}", ratio, limit)
+    return Row(figure, f"{mine:,.0f}", f"{theirs:,.0f}", ratio, limit)
 
 
-def _rate(work: Work) -> float:
-    started, done = time.perf_counter(), 0
-    while (taken := time.perf_counter() - started) < SECONDS:
-        done += work()
-    return done / taken
+def _rates(*works: Work) -> list[float]:
+    """By turns, call by call: how threads settle on cores makes half of a call's time."""
+    done, taken = [0] * len(works), [0.0] * len(works)
+    while min(taken) < SECONDS:
+        for i, work in enumerate(works):
+            started = time.perf_counter()
+            done[i] += work()
+            taken[i] += time.perf_counter() - started
+    return [count / seconds for count, seconds in zip(done, taken, strict=True)]
 
 
 def added_latency(

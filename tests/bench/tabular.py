@@ -22,6 +22,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tests.bench.paired import Work
 
 NAME = "tabular"
+SIGNATURE = "serving_default"
 Columns = Mapping[str, NDArray[Any]]
 Lists = Mapping[str, Sequence[Any]]
 _DTYPES = {
@@ -70,7 +71,7 @@ def official(address: str, inputs: Columns | Lists) -> Iterator[Work]:
         def work() -> int:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = NAME
-            request.model_spec.signature_name = "serving_default"
+            request.model_spec.signature_name = SIGNATURE
             for name, values in inputs.items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(values, _DTYPES[name]))
             answer = stub.Predict(request, timeout=10)

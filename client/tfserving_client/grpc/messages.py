@@ -20,13 +20,14 @@ _MESSAGE = 11
 _OPTIONAL, _REPEATED = 1, 3
 
 # message → field → (number, type). Enums are int32: the same bytes. So are packed numbers and a
-# string of bytes, which numpy reads a hundred times faster than a Python object for each number.
+# string of bytes, which numpy reads a hundred times faster than a Python object for each number. A
+# tensor's shape is the bytes of a TensorShape: there are few, and each is read and written once.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Dim": {"size": (1, "int64")},
     "TensorShape": {"dim": (2, "repeated Dim"), "unknown_rank": (3, "bool")},
     "Tensor": {
         "dtype": (1, "int32"),
-        "tensor_shape": (2, "TensorShape"),
+        "tensor_shape": (2, "bytes"),
         "tensor_content": (4, "bytes"),
         "float_val": (5, "bytes"),
         "double_val": (6, "bytes"),
@@ -156,6 +157,7 @@ def _class(name: str) -> Any:
 PredictRequest = _class("PredictRequest")
 PredictResponse = _class("PredictResponse")
 Tensor = _class("Tensor")
+TensorShape = _class("TensorShape")
 Example = _class("Example")
 ExamplesRequest = _class("ExamplesRequest")
 ClassificationResponse = _class("ClassificationResponse")

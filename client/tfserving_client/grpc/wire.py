@@ -71,6 +71,7 @@ _NOT_SERVING = (
 )
 
 STRING = dtypes.STRING.number
+_LONGEST_SHAPE = 4_096  # bytes; numpy takes 64 dimensions at most
 _MOST_FILLED = 2**31  # bytes; a server may claim any shape
 
 # tensorflow.serving.ModelVersionStatus.State
@@ -231,16 +232,32 @@ def _predict_request(context: CallContext, inputs: Inputs, outputs: tuple[str, .
 def write_tensor(values: NDArray[Any] | list[bytes]) -> Any:
     """The message for an array of one of `tensors.dtypes`, or for a row of strings."""
     if isinstance(values, list):
-        tensor = messages.Tensor(dtype=STRING, string_val=values)
-    elif values.dtype == object:
-        tensor = messages.Tensor(dtype=STRING, string_val=values.ravel().tolist())
-    else:
-        number = dtypes.BY_NUMPY[values.dtype].number
-        tensor = messages.Tensor(dtype=number, tensor_content=bytes(_content(values)))
-    tensor.tensor_shape.SetInParent()
-    for size in (len(values),) if isinstance(values, list) else values.shape:
-        tensor.tensor_shape.dim.add(size=size)
-    return tensor
+        shape = write_shape((len(values),))
+        return messages.Tensor(dtype=STRING, tensor_shape=shape, string_val=values)
+    shape = write_shape(values.shape)
+    if values.dtype == object:
+        strings = values.ravel().tolist()
+        return messages.Tensor(dtype=STRING, tensor_shape=shape, string_val=strings)
+    number = dtypes.BY_NUMPY[values.dtype].number
+    content = bytes(_content(values))
+    return messages.Tensor(dtype=number, tensor_shape=shape, tensor_content=content)
+
+
+@lru_cache(maxsize=64)
+def write_shape(shape: tuple[int, ...]) -> bytes:
+    """The bytes of a TensorShape."""
+    message = messages.TensorShape()
+    for size in shape:
+        message.dim.add(size=size)
+    written: bytes = message.SerializeToString()
+    return written
+
+
+@lru_cache(maxsize=64)
+def _read_shape(written: bytes) -> tuple[int, ...]:
+    if len(written) > _LONGEST_SHAPE:
+        raise ValueError(f"a shape of {len(written)} bytes")
+    return tuple(dim.size for dim in messages.TensorShape.FromString(written).dim)
 
 
 def _content(values: NDArray[Any]) -> memoryview:
@@ -293,9 +310,7 @@ def _before_tensor(alias: str, length: int) -> bytes:
 @lru_cache(maxsize=64)
 def _before_content(alias: str, dtype: int, shape: tuple[int, ...], length: int) -> bytes:
     """The same, but for the `length` bytes of the array alone, which are the tensor's end."""
-    tensor = messages.Tensor(dtype=dtype)
-    for size in shape:
-        tensor.tensor_shape.dim.add(size=size)
+    tensor = messages.Tensor(dtype=dtype, tensor_shape=write_shape(shape))
     written: bytes = tensor.SerializeToString()
     written += before(4, length)  # TensorProto.tensor_content
     return _before_tensor(alias, len(written) + length) + written
@@ -306,7 +321,7 @@ def read_tensor(tensor: Any) -> NDArray[Any]:
 
     A typed field may be short: its last value then stands for all that are missing.
     """
-    shape = tuple([dim.size for dim in tensor.tensor_shape.dim])
+    shape = _read_shape(tensor.tensor_shape)
     row = dtypes.BY_NUMBER.get(tensor.dtype)
     if row is None:
         raise ValueError(f"an output of dtype {dtypes.name(tensor.dtype)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from binascii import b2a_base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
@@ -83,11 +84,12 @@ class RestWire:
             InvalidInput: JSON, or what the server makes of it, does not hold this.
         """
         _check(inputs, declared)
+        signature = json.dumps(context.signature).encode()
         return _exchange(
             context,
             f"POST {_path(context)}:predict",
-            b'{"signature_name":%b,"inputs":%b}'
-            % (json.dumps(context.signature).encode(), _json(inputs)),
+            # Of a long text joining makes one copy, formatting several.
+            b"".join((b'{"signature_name":', signature, b',"inputs":', *_json(inputs), b"}")),
             lambda answer: _read_prediction(answer, context.version, outputs, declared),
         )
 
@@ -155,19 +157,25 @@ def _retry_after(value: str) -> float | None:
         return None
 
 
-def _json(inputs: Inputs) -> bytes:
-    """An only input goes without its name."""
-    written = {alias: _values(values) for alias, values in inputs.items()}
-    if len(written) == 1:
-        return next(iter(written.values()))
-    pairs = (b"%b:%b" % (json.dumps(alias).encode(), text) for alias, text in written.items())
-    return b"{%b}" % b",".join(pairs)
+def _json(inputs: Inputs) -> list[bytes]:
+    """In pieces. An only input goes without its name."""
+    if len(inputs) == 1:
+        return [*_values(*inputs.values())]
+    pieces = [b"{"]
+    for alias, values in inputs.items():
+        pieces += json.dumps(alias).encode(), b":", *_values(values), b","
+    return [*pieces[:-1], b"}"]
 
 
-def _values(values: NDArray[Any] | list[bytes]) -> bytes:
+def _values(values: NDArray[Any] | list[bytes]) -> Iterable[bytes]:
     if isinstance(values, list):
-        encoded = [base64.b64encode(data) for data in values]
-        return b'[{"b64":"' + b'"},{"b64":"'.join(encoded) + b'"}]' if encoded else b"[]"
+        encoded = [b2a_base64(data, newline=False) for data in values]
+        text = b'"},{"b64":"'.join(encoded)
+        return (b'[{"b64":"', text, b'"}]') if encoded else (b"[]",)
+    return (_array(values),)
+
+
+def _array(values: NDArray[Any]) -> bytes:
     kind = values.dtype.kind
     if kind == "O":
         return json.dumps(values.tolist(), default=_base64, separators=(",", ":")).encode()

@@ -121,7 +121,7 @@ def counted(inputs: Inputs, declared: Signature) -> int | None:
     Without any there is nothing to cut.
     """
     specs = (*declared.inputs.values(), *declared.outputs.values())
-    sizes = {np.shape(values)[:1] for values in inputs.values()}
-    if len(sizes) != 1 or not all(spec.shape and spec.shape[0] is None for spec in specs):
+    if not all(spec.shape and spec.shape[0] is None for spec in specs):
         return None
-    return next(iter(sizes))[0] or None
+    sizes = {len(values) for values in inputs.values()}
+    return sizes.pop() or None if len(sizes) == 1 else None
