@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 # Kept, though only pattern rules name them.
 .PRECIOUS: .venv/%.installed
-.PHONY: help setup demo test lint bench bench-client bench-encoded bench-export bench-gateway bench-local bench-operator bench-start bench-switches bench-weights figures lock clean
+.PHONY: help setup demo test lint bench bench-client bench-encoded bench-export bench-gateway bench-local bench-operator bench-releases bench-start bench-switches bench-weights figures lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -76,6 +76,9 @@ bench-switches: .venv/dev.installed  ## a thousand version switches of the local
 
 bench-operator: .venv/dev.installed  ## a hundred random commands of an operator under load; an hour (needs Docker)
 	@OPERATOR_STEPS=100 REQUIRE_ENGINE=1 $(bin)/pytest -s -q tests/deploy/operate/test_random_commands.py
+
+bench-releases: .venv/dev.installed  ## sixty random releases with kills under load; an hour (needs Docker)
+	@RELEASE_STEPS=60 REQUIRE_ENGINE=1 $(bin)/pytest -s -q tests/deploy/release/test_random_releases.py
 
 bench-weights: .venv/dev.installed  ## weights as constants against variables
 	@$(bin)/python -m tests.bench.weights

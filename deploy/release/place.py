@@ -109,12 +109,12 @@ class Place:
         served.hand_over(after)
 
     def wait(self) -> None:
-        """Return when all servers that run do what is configured.
+        """Return when all servers that run do what is configured; at once if none does.
 
         Raises:
             Refused: a version failed to load, or time is up.
         """
-        if self.engine:
+        if self.engine and self.running():
             replicas.wait(self.engine, self.project, self.model(), timeout=self.timeout)
 
     def step(self, what: str, release: Release) -> None:
@@ -129,8 +129,11 @@ class Place:
 
 
 @contextlib.contextmanager
-def alone(place: Place) -> Iterator[None]:
+def alone(place: Place) -> Iterator[bool]:
     """Be the only one who releases, after what became of killed commands is written down.
+
+    Yields:
+        Whether one of them was killed before its version was live.
 
     Raises:
         Refused: another command changes the configuration, or the servers read another one.
@@ -143,11 +146,13 @@ def alone(place: Place) -> Iterator[None]:
             )
         served.hand_over(served.source())
         stable = place.release().stable
+        interrupted = False
         for entry in history.read(place.name):
             if not entry.outcome:
-                came = DONE if stable == entry.to else f"interrupted; {stable or 'newest'} is live"
-                history.end(entry, came)
-        yield
+                done = stable == entry.to
+                interrupted |= not done
+                history.end(entry, DONE if done else f"interrupted; {stable or 'newest'} is live")
+        yield interrupted
 
 
 def live_version(place: Place) -> int | None:

@@ -68,7 +68,7 @@ def follow_newest(place: Place, *, why: str) -> None:
 
 
 def rollback(place: Place, *, why: str) -> int:
-    """Make the version live that was before; if one is only being tried, end that and no more.
+    """Make the version live that was before; if another is on the way, end that and no more.
 
     Works without servers, too: they read it when they start.
 
@@ -78,18 +78,17 @@ def rollback(place: Place, *, why: str) -> int:
     Raises:
         Refused: there is none to go back to, or it does not load.
     """
-    with alone(place):
+    with alone(place) as interrupted:
         release = place.release()
         live = release.stable
-        tried = canary.of(place)
-        target = live if tried and live else _earlier(place, release)
+        on_the_way = interrupted or canary.of(place) is not None
+        target = live if on_the_way and live is not None else _earlier(place, release)
         place.say(f"plan    {place.name}: {release}; go back to {target}")
         with _recorded(place, "rollback", live, target, why):
             canary.end(place)
-            if running := place.running():
-                there = replicas.available(running, place.model())
-                if target not in there:
-                    _load(place, live if live in there else None, target)
+            there = replicas.available(place.running(), place.model())
+            if place.running() and target not in there:
+                _load(place, live if live in there else None, target)
             place.set(Release(target))
             try:
                 place.wait()
