@@ -41,7 +41,7 @@ HOUSES = {
         "errors measures replicas sharing state verdict",
         "card",
         "golden history sides",
-        "place verify",
+        "compare place verify",
         "checks",
         "canary",
         "promotion",

@@ -32,6 +32,31 @@ def add_to(commands: Any) -> None:
         "--timeout", type=count, default=180, metavar="S", help="seconds to become well (180)"
     )
     verify.add_argument("--json", action="store_true", help="for programs")
+    compare = command(commands, "compare", _compare, "ask two versions the same")
+    compare.add_argument("version", type=_number, metavar="N", help="the candidate")
+    compare.add_argument(
+        "other",
+        nargs="?",
+        type=_number,
+        metavar="M",
+        help="(what is live, else the one below N)",
+    )
+    compare.add_argument("--name", help="the model's (the first that is configured)")
+    compare.add_argument(
+        "--requests",
+        type=Path,
+        metavar="FILE.npz",
+        help="arrays by input name (N's own golden inputs)",
+    )
+    compare.add_argument("--signature", default="serving_default", help="(serving_default)")
+    compare.add_argument(
+        "--agreement",
+        type=_percent,
+        default=98.0,
+        metavar="P",
+        help="percent of the rows that must not differ (98)",
+    )
+    compare.add_argument("--json", action="store_true", help="for programs")
     promote = command(commands, "promote", _promote, "make a version live, checked step by step")
     which = promote.add_mutually_exclusive_group(required=True)
     which.add_argument("version", nargs="?", type=_number, metavar="N", help="its number")
@@ -134,6 +159,38 @@ def _verify(options: argparse.Namespace) -> int:
     print(report.as_json() if options.json else "\n".join(report.lines()))
     if report.problems:
         raise Refused(f"{folder} is refused: {report.problems[0]}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from deploy import runner
+    from deploy.operate.models import on_disk
+    from deploy.release import compare, golden, place
+    from deploy.release.errors import Unreadable
+
+    name, number, folder = on_disk.version(options.name, options.version)
+    other = options.other or place.live_or_below(name, number)
+    folders = {number: folder, other: on_disk.version(name, other)[2]}
+    if options.requests:
+        inputs = compare.read(options.requests)
+    else:
+        try:
+            inputs = dict(golden.read(folder)[options.signature].inputs)
+        except (Unreadable, KeyError) as error:
+            raise InputError(f"{error}: no requests; --requests names a file of some") from None
+    try:
+        found = compare.compare(
+            name,
+            folders,
+            inputs,
+            signature=options.signature,
+            agreement=options.agreement / 100,
+        )
+    except runner.NoServer as error:
+        raise InputError(str(error)) from error
+    print(found.as_json() if options.json else "\n".join(found.lines(inputs)))
+    if found.problems:
+        raise Refused(f"version {number} does not do as {other}: {found.problems[0]}")
     return 0
 
 

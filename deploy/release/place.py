@@ -171,3 +171,20 @@ def live_version(place: Place) -> int | None:
     if release != Release(release.stable):
         place.step(f"{release.stable} alone is loaded", Release(release.stable))
     return release.stable
+
+
+def live_or_below(name: str, number: int) -> int:
+    """The version to compare another one with: what is live, else the one below it on disk.
+
+    Raises:
+        InputError: there is none.
+    """
+    model = next((one for one in served.models() if one.name == name), None)
+    stable = state.of(model).stable if model else None
+    if stable not in (None, number):
+        return stable
+    folder = served.folder_of(model.base_path, served.models_folder()) if model else None
+    below = [one for one in model_config.versions(folder) if one < number] if folder else []
+    if not below:
+        raise InputError(f"{name} has no version to compare {number} with; name one: N M")
+    return max(below)
