@@ -12,6 +12,8 @@ from deploy.release.golden import Answers
 from deploy.release.place import Place
 from tfserving_client import ServingClient
 
+_TIMEOUT = 60  # seconds for all golden rows of a signature; a busy machine takes a while
+
 
 def golden_answers(
     place: Place, folder: Path | None, *, without_golden: bool = False
@@ -50,7 +52,7 @@ def check(
     running = place.running(service)
     for one in running:
         for url in (one.grpc, one.rest):
-            with ServingClient(url, model=place.name) as serving:
+            with ServingClient(url, model=place.name, timeout=_TIMEOUT) as serving:
                 found = golden.disagreements(serving, answers, version=version, label=label)
             if found:
                 raise Refused(f"{one.name}: {'; '.join(found)}")
