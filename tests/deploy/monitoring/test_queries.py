@@ -75,7 +75,7 @@ def load(gateway: Gateway, key: str) -> Iterator[None]:
                 for scheme in ("https", "grpcs")
                 for model, given in (("mnist", key), ("nosuch", key), ("mnist", "dk_wrong"))
             ]
-            while not over.wait(0.02):
+            while not over.wait(0.1):
                 for client in clients:
                     with contextlib.suppress(CallError):
                         client.classify(image)
