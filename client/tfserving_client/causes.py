@@ -119,6 +119,12 @@ _KNOWN: Mapping[str, tuple[_Known, ...]] = {
                "are label= and model= right? Labels are set in the server's configuration"),
         _Known(r'Serving signature (?:key|name:?) "(.*?)" not found',
                "{model} has no signature {0!r}", "metadata() lists those that it has"),
+        _Known(r"(?:No|Expected) (classification|regression) "
+               r"(?:inputs found in SignatureDef|signature method_name)",
+               "this signature of {model} is not made for {0}",
+               "metadata() lists those that it has"),
+        _Known(r"Signature input alias: (\S+?)\(.*not found in request", "input {0!r} is missing",
+               "metadata() lists the inputs"),
         _Known(r"Malformed request: \w+ (\S+)", "the server knows no path {0}",
                "is the path in the URL right?"),
         _Known(r"larger than max|request entity too large",
@@ -184,5 +190,5 @@ def _plain(text: str) -> str:
     """The words of a server or of gRPC without their makers' own: one line, and not a long one."""
     text = re.sub(r"\[?\[?\{\{.*?\}\}\]?\]?", " ", text)  # TensorFlow's names of nodes
     text = re.sub(r"^.*last error: [A-Z_]+: (?:(?:ipv[46]|unix):\S+: )?", "", text, flags=re.DOTALL)
-    text = " ".join(re.sub(r"^[A-Z_]{5,} (?=.*\S)", "", text, flags=re.DOTALL).split())
+    text = " ".join(re.sub(r"^(?:[A-Z_]{5,}|HTTP 400) (?=.*\S)", "", text, flags=re.DOTALL).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

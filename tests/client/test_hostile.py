@@ -64,7 +64,8 @@ class Client(InMemory):
     def _look(self, exchange: Exchange[Any]) -> Any:
         request = messages.PredictRequest.FromString(exchange.body)
         ((_, tensor),) = request.inputs.items()
-        shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+        dims = messages.TensorShape.FromString(tensor.tensor_shape).dim
+        shape = tuple(dim.size for dim in dims)
         kind = (request.model_spec.signature_name, tensor.dtype, shape[1:])
         values: Any
         if kind == ("serving_default", 4, (28, 28)):

@@ -68,14 +68,14 @@ class Headers(dict[str, str]):
 def checked_headers(headers: Any) -> Headers:
     """Headers that both HTTP and gRPC metadata can carry; values are not shown in errors."""
     if not isinstance(headers, Mapping):
-        raise InvalidInput(f"headers are a {type(headers).__name__}; expected a mapping")
+        raise InvalidInput(f"headers are {typed(headers)}; expected a mapping")
     for name, value in headers.items():
         if not (isinstance(name, str) and _HEADER.fullmatch(name)) or name.endswith("-bin"):
             raise InvalidInput(f"header name is {shown(name)}; expected a-z, 0-9, '_', '.', '-'")
         if name in _RESERVED or name.startswith("grpc-"):
             raise InvalidInput(f"header name is {name!r}, which the protocol itself sets")
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
-            raise InvalidInput(f"the value of header {name!r} is not printable ASCII")
+            raise InvalidInput(f"the value of header {name!r} is not text in printable ASCII")
         if value != value.strip():
             raise InvalidInput(f"the value of header {name!r} is not without blanks around it")
     return Headers(headers)
@@ -86,8 +86,14 @@ def shown(value: Any) -> str:
     try:
         text = " ".join(repr(value).split())
     except Exception:  # its own __repr__, or an integer with more digits than Python prints
-        return f"a {type(value).__name__} that cannot be shown"
+        return f"{typed(value)} that cannot be shown"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def typed(value: Any) -> str:
+    """What a refused value is: "a list", "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
 
 
 def _is_real(value: Any) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from tfserving_client.call.arguments import shown
+from tfserving_client.call.arguments import shown, typed
 from tfserving_client.call.tls import Tls
 from tfserving_client.errors import InvalidInput
 
@@ -36,6 +36,9 @@ _PLACE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _CALL = re.compile(r"/v1(/models(/(?P<model>[^/:]+).*)?)?$")  # what a request's path begins with
+_SLIP = re.compile(
+    r"(grpcs?|https?)[:/]{1,3}(?!\d+$)([^:/\\].*)", re.IGNORECASE
+)  # grpc:/a, http//a
 _EXPECTED = (
     "expected grpc://, grpcs://, http:// or https:// and host[:port], or what "
     "tfserving_client.call.target lists"
@@ -89,8 +92,9 @@ def parse(url: str, tls: Tls | None = None) -> tuple[Target, ...]:
     if not url.isprintable():  # NUL, say, in a UNIX socket's path
         raise InvalidInput(f"url {shown(url)} has unprintable characters; {_EXPECTED}")
     if not isinstance(tls, Tls | None):
-        raise InvalidInput(f"tls is a {type(tls).__name__}; expected a Tls")
+        raise InvalidInput(f"tls is {typed(tls)}; expected a Tls")
     scheme, separator, rest = url.partition("://")
+    scheme = scheme.lower()
     if "@" in rest.partition("/")[0]:  # not shown: it may be a password
         raise InvalidInput(
             f"url has a user or a password before its host; {_EXPECTED}; "
@@ -143,9 +147,12 @@ def _parse_one(url: str, scheme: str, rest: str, tls: Tls | None) -> Target:
 
 
 def _meant(url: str) -> str:
-    """The URL for which a scheme was forgotten; empty if that is not what happened."""
-    place = _PLACE.fullmatch(url)
-    if not place or (place["prefix"] and not (place["port"] or "." in url)):
+    """The URL whose scheme was forgotten or misspelled; empty if that is not what happened."""
+    if slip := _SLIP.fullmatch(url):
+        return f"{slip[1].lower()}://{slip[2]}"
+    server = _CALL.sub("", url)  # the client adds that itself
+    place = _PLACE.fullmatch(server)
+    if not place or (place["prefix"] and not (place["port"] or "." in server)):
         return ""
-    is_rest = place["prefix"] or place["port"] in {"80", "8080", "8501"}
-    return f"{'http' if is_rest else 'grpc'}://{url}"
+    is_rest = place["prefix"] or place["port"] in {"80", "8080", "8501"} or server != url
+    return f"{'http' if is_rest else 'grpc'}://{server}"

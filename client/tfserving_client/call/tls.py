@@ -46,7 +46,7 @@ class Tls:
             if self.certificate is not None:
                 # Called only for a key with a passphrase; without it the terminal would be asked.
                 context.load_cert_chain(self.certificate, self.key, password=lambda: "")
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        except (OSError, TypeError, ValueError) as error:  # ssl.SSLError is an OSError
             raise self._refusal(error) from error
         return context
 
@@ -68,4 +68,7 @@ class Tls:
 
     def _refusal(self, error: Exception) -> InvalidInput:
         files = ", ".join(str(file) for file in (self.ca, self.certificate, self.key) if file)
-        return InvalidInput(f"tls files {files} cannot be used: {error}")
+        reason = getattr(error, "strerror", None) or error
+        if type(error).__name__ == "SSLError":  # whose own words are OpenSSL's
+            reason = "no PEM of a certificate, or a key that is another's or has a passphrase"
+        return InvalidInput(f"tls files {files} cannot be used: {reason}")

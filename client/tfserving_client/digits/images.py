@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfserving_client.call.arguments import shown
+from tfserving_client.call.arguments import shown, typed
 from tfserving_client.digits import pictures
 from tfserving_client.errors import InvalidInput, shortened
 from tfserving_client.tensors.conversion import has_masked
@@ -68,9 +68,7 @@ def prepare(images: Any) -> Batch:
     except InvalidInput as error:
         raise shortened(error) from None
     except Exception as error:  # a caller's own object, or a broken PIL image, may raise anything
-        raise InvalidInput(
-            f"images, a {type(images).__name__}, cannot be read: {shown(error)}"
-        ) from error
+        raise InvalidInput(f"images, {typed(images)}, cannot be read: {shown(error)}") from error
 
 
 def _prepare(images: Any) -> Batch:
@@ -80,11 +78,11 @@ def _prepare(images: Any) -> Batch:
         return _encoded([images])
     if isinstance(images, Set):
         raise InvalidInput(
-            f"images are a {type(images).__name__}, which has no order for the answers; pass a list"
+            f"images are {typed(images)}, which has no order for the answers; pass a list"
         )
     if isinstance(images, Iterator):
         raise InvalidInput(
-            f"images are a {type(images).__name__}; pass a list, or the whole to classify_many, "
+            f"images are {typed(images)}; pass a list, or the whole to classify_many, "
             "which answers one item after the other"
         )
     if getattr(getattr(images, "dtype", None), "kind", "") in set("OSUT") and images.ndim == 1:
@@ -105,7 +103,7 @@ def _pixels(images: Any) -> Batch:
     except ValueError:
         raise InvalidInput(f"images differ in shape; expected one array of {_SHAPES}") from None
     if array.shape == ():
-        raise InvalidInput(f"images are a {type(images).__name__}; expected an array of {_SHAPES}")
+        raise InvalidInput(f"images are {typed(images)}; expected an array of {_SHAPES}")
     if isinstance(images, np.ndarray) and has_masked(images):
         raise InvalidInput("images have masked pixels; fill them first")
     if array.size == 0:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfserving_client.call.arguments import typed
 from tfserving_client.errors import InvalidInput, Rejected
 
 MAX_FILE_BYTES = 1 << 20  # the published graph refuses more, and the gateway before it
@@ -26,9 +27,10 @@ STARTS = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # of a PNG and a JPEG
 _MAX_PHOTOGRAPH_BYTES = 1 << 26
 _SIDE = 512  # pixels, the longer side of what is made smaller: the graph looks at no more
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
-_UNDECODABLE = re.compile(r"\[image\] \[\d|Invalid (PNG|JPEG) data|jpeg::Uncompress")
+_UNDECODABLE = re.compile(r"\[image\] \[\d|Invalid (PNG|JPEG)|jpeg::Uncompress")
 # The graph's assertion; see `export/digits/graph/decoding.py`.
 _NAMED = re.compile(r"\[image\] \[(\d+)\] ((?:\[.*?\] ?)+)")
+_DECLARED = re.compile(r"declares (\d+) (\d+) pixels")
 _ORIENTATION = 0x0112  # EXIF's tag
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 # Modes of PIL images that PNG cannot hold → the nearest that it can.
@@ -66,9 +68,10 @@ def read(item: Any, index: int) -> bytes:
         data = _read_open(item, name)
     else:
         raise InvalidInput(
-            f"{name} is a {type(item).__name__}; "
-            "expected a path, bytes, an open file or a PIL image"
+            f"{name} is {typed(item)}; expected a path, bytes, an open file or a PIL image"
         )
+    if not data:
+        raise InvalidInput(f"{name} is empty; expected a PNG or JPEG")
     if not data.startswith(STARTS):
         raise InvalidInput(f"{name} is no PNG or JPEG: it begins with {data[:8]!r}")
     if len(data) > _MAX_PHOTOGRAPH_BYTES:
@@ -93,7 +96,8 @@ def explain(error: Rejected, files: Sequence[bytes]) -> None:
     named = _NAMED.search(error.server_text)
     faults = ((place, what) for place, data in enumerate(files) if (what := fault(data)))
     if named and not named[2].startswith("[is no"):  # of so few bytes that there is no more to say
-        error.cause = " ".join(["image", named[1], *re.findall(r"\[(.*?)\]", named[2])])
+        said = " ".join(["image", named[1], *re.findall(r"\[(.*?)\]", named[2])])
+        error.cause = _DECLARED.sub(r"is \1 by \2 pixels large", said)
     elif found := next(faults, None):
         error.cause = f"image {found[0]}: {found[1]}"
     elif len(files) == 1:
@@ -222,6 +226,8 @@ def _read_file(name: str) -> bytes:
         raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        if re.match(r"\w+://", name):
+            reason = "URLs are not fetched; pass the picture's bytes"
         raise InvalidInput(f"{name!r} cannot be read: {reason}") from error
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from tfserving_client.call.arguments import checked_count
+from tfserving_client.call.arguments import checked_count, typed
 from tfserving_client.call.coalescing import (
     MOST,
     PATIENCE,
@@ -146,7 +146,7 @@ class Asking(Verbs):
     ) -> Flow:
         """The checked arguments of a verb for many."""
         if not isinstance(items, Iterable | AsyncIterable):
-            raise InvalidInput(f"items are a {type(items).__name__}; expected an iterable")
+            raise InvalidInput(f"items are {typed(items)}; expected an iterable")
         self._deadline(timeout)  # refuses what is no timeout now, not at the first part
         return Flow(
             Joiner(answers, progress, return_exceptions=return_exceptions),

@@ -19,6 +19,7 @@ from tfserving_client.call.arguments import (
     checked_name,
     checked_seconds,
     checked_version,
+    typed,
 )
 from tfserving_client.call.caller import Caller, Observe
 from tfserving_client.call.policy import Policy
@@ -84,9 +85,9 @@ class Verbs:
         self.url = url
         self.model = checked_name("model", model)
         if not isinstance(policy, Policy | None):
-            raise InvalidInput(f"policy is a {type(policy).__name__}; expected a Policy")
+            raise InvalidInput(f"policy is {typed(policy)}; expected a Policy")
         if not (observe is None or callable(observe)):
-            raise InvalidInput(f"observe is a {type(observe).__name__}; expected a function")
+            raise InvalidInput(f"observe is {typed(observe)}; expected a function")
         self.policy = policy or Policy()
         if timeout is not None:
             self.policy = replace(self.policy, timeout=checked_seconds("timeout", timeout))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfserving_client.call.arguments import shown
+from tfserving_client.call.arguments import shown, typed
 from tfserving_client.errors import InvalidInput
 from tfserving_client.results import Signature, TensorSpec
 from tfserving_client.tensors import dtypes
@@ -44,7 +44,7 @@ def conformed(name: str, signature: Signature, inputs: Any) -> dict[str, Array]:
         if len(declared) != 1:
             raise InvalidInput(
                 f"signature {name!r} takes {len(declared)} inputs, {_listed(declared)}; expected a "
-                f"mapping of their names to values, not a {type(inputs).__name__}"
+                f"mapping of their names to values, not {typed(inputs)}"
             )
         inputs = dict.fromkeys(declared, inputs)
     if unknown := [alias for alias in inputs if alias not in declared]:
@@ -69,7 +69,7 @@ def as_they_are(inputs: Any) -> dict[str, Array]:
     """
     if not isinstance(inputs, Mapping):
         raise InvalidInput(
-            f"inputs are a {type(inputs).__name__}; raw=True expects a mapping of input names, "
+            f"inputs are {typed(inputs)}; raw=True expects a mapping of input names, "
             "since no signature is asked for"
         )
     return {alias: _as_it_is(f"input {alias!r}", value) for alias, value in inputs.items()}
@@ -135,9 +135,7 @@ def _array(what: str, value: Any, dtype: Any = None) -> Array:
             raise _ragged(what) from None
         raise InvalidInput(f"{what} is no array: {shown(error)}") from error
     except Exception as error:  # a caller's own object may raise anything
-        raise InvalidInput(
-            f"{what}, a {type(value).__name__}, cannot be read: {shown(error)}"
-        ) from error
+        raise InvalidInput(f"{what}, {typed(value)}, cannot be read: {shown(error)}") from error
 
 
 def _ragged(what: str) -> InvalidInput:
@@ -245,9 +243,7 @@ def _encoded(what: str, leaf: Any) -> bytes:
         return bytes(leaf)
     if isinstance(leaf, list | tuple):
         raise _ragged(what)
-    raise InvalidInput(
-        f"{what} holds {shown(leaf)}, a {type(leaf).__name__}; expected text or bytes"
-    )
+    raise InvalidInput(f"{what} holds {shown(leaf)}, {typed(leaf)}; expected text or bytes")
 
 
 def _of_objects(what: str, array: Array) -> Array:
@@ -256,9 +252,7 @@ def _of_objects(what: str, array: Array) -> Array:
         if isinstance(leaf, list | tuple):
             raise _ragged(what)
         if not isinstance(leaf, int | float | np.number):
-            raise InvalidInput(
-                f"{what} holds {shown(leaf)}, a {type(leaf).__name__}, among its numbers"
-            )
+            raise InvalidInput(f"{what} holds {shown(leaf)}, {typed(leaf)}, among its numbers")
     if all(isinstance(leaf, int | np.integer) for leaf in array.flat):
         return array
     try:

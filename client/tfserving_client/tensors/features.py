@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfserving_client.call.arguments import shown
+from tfserving_client.call.arguments import shown, typed
 from tfserving_client.errors import InvalidInput
 
 Features = Mapping[str, list[bytes] | list[float] | list[int]]
@@ -24,7 +24,7 @@ def checked_examples(examples: Any) -> list[Features]:
     """
     if isinstance(examples, Mapping) or not isinstance(examples, Iterable):
         raise InvalidInput(
-            f"examples are a {type(examples).__name__}; expected a list of mappings from feature "
+            f"examples are {typed(examples)}; expected a list of mappings from feature "
             "names to values"
         )
     found = [checked_features(example, index) for index, example in enumerate(examples)]
@@ -37,8 +37,7 @@ def checked_features(example: Any, index: int = 0) -> Features:
     """One example's features; `index` is its place among others, for what refusals call it."""
     if not isinstance(example, Mapping):
         raise InvalidInput(
-            f"example {index} is a {type(example).__name__}; expected a mapping from feature names "
-            "to values"
+            f"example {index} is {typed(example)}; expected a mapping from feature names to values"
         )
     return {str(name): _values(f"feature {shown(name)} of example {index}", value)
             for name, value in example.items()}  # fmt: skip
@@ -65,7 +64,7 @@ def _values(what: str, value: Any) -> Any:
         return _floats(what, flat)
     wrong = next(item for item in flat if not isinstance(item, int | float))
     raise InvalidInput(
-        f"{what} holds {shown(wrong)}, a {type(wrong).__name__}; expected numbers, text or bytes"
+        f"{what} holds {shown(wrong)}, {typed(wrong)}; expected numbers, text or bytes"
     )
 
 

@@ -116,7 +116,7 @@ class _Unspeakable:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        pytest.param(HUGE, "a int", id="huge"),
+        pytest.param(HUGE, "an int", id="huge"),
         (_Unspeakable(), "a _Unspeakable"),
         ("x" * 10**6, "xxx"),
         ([1] * 10**4, "1"),

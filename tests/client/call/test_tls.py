@@ -80,6 +80,14 @@ def test_files_that_cannot_be_used_are_refused_when_made(
         Tls(pems[ca], certificate and pems[certificate], key and pems[key])
 
 
+@pytest.mark.parametrize(
+    ("ca", "reason"), [("garbage", "no PEM of a certificate"), ("missing", "No such file or dir")]
+)
+def test_the_refusal_of_a_file_says_why(pems: Pems, ca: str, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"^tls files \S+ cannot be used: {reason}"):
+        Tls(pems[ca])
+
+
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_certificates_without_tls_are_refused(shell: Shell, pems: Pems, protocol: str) -> None:
     with pytest.raises(InvalidInput, match=f"use {protocol}s://"):

@@ -180,9 +180,10 @@ ASSERTED = "assertion failed: [image] [2] "
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("Invalid PNG. Failed to initialize decoder.", "image 3: a PNG cut off (model"),
         ("Invalid PNG data, size 99\n\t [[{{node a}}]]", "image 3: a PNG cut off (model"),
         (ASSERTED + "[declares] [20 5000] [pixels; a side has at most] [4096]\n\t [[{{node a}}]]",
-         "image 2 declares 20 5000 pixels; a side has at most 4096 (model"),
+         "image 2 is 20 by 5000 pixels large; a side has at most 4096 (model"),
         ("Unrecognized servable version label: new", "no version of model 'mnist' has the label"),
     ],
 )  # fmt: skip

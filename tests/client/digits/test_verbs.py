@@ -116,7 +116,7 @@ def test_the_arguments_of_a_call_are_checked_before_anything_is_sent() -> None:
 def test_what_cannot_be_iterated_is_refused_at_once(clock: Clock) -> None:
     digits = Fake(clock, answers)
     not_items: Any = 5
-    with pytest.raises(InvalidInput, match="items are a int"):
+    with pytest.raises(InvalidInput, match="items are an int"):
         digits.classify_many(not_items)
     with pytest.raises(InvalidInput, match="timeout"):
         digits.classify_many([IMAGE], timeout=-1)

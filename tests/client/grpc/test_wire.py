@@ -159,6 +159,7 @@ def test_a_short_field_repeats_its_last_value() -> None:
         ("tensor_content", b"123", [1]),
         ("float_val", [1], [-1]),
         ("float_val", [1], [2] * 70),
+        ("float_val", [1], [1] * 1_025),  # whose bytes are more than a shape's can be
     ],
 )
 def test_what_does_not_fill_its_tensor_is_unreadable(

@@ -108,7 +108,7 @@ def test_values_are_converted_where_that_loses_nothing(
         ([1, None], "DT_INT64", "input 'x' holds None, a NoneType, among its numbers"),
         ([Fraction(1, 2)], "DT_FLOAT", "input 'x' holds Fraction(1, 2), a Fraction, among its"),
         (np.array(["2026-01-01"], "M8[D]"), "DT_INT64", "input 'x' holds dates; the model takes"),
-        ([1], "DT_STRING", "input 'x' holds 1, a int; expected text or bytes"),
+        ([1], "DT_STRING", "input 'x' holds 1, an int; expected text or bytes"),
         ([None], "DT_STRING", "input 'x' holds None, a NoneType; expected text or bytes"),
         (["\udc80"], "DT_STRING", "input 'x' holds '\\udc80', no valid text"),
         ([0.5], "DT_FLOAT8_E5M2", "input 'x' holds floats; the model takes DT_FLOAT8_E5M2"),

@@ -36,7 +36,7 @@ def test_an_empty_feature_has_no_kind() -> None:
     [
         ({"x": 1}, "examples are a dict; expected a list of mappings"),
         ([], "no example is given"),
-        ([3], "example 0 is a int; expected a mapping"),
+        ([3], "example 0 is an int; expected a mapping"),
         ([{}, {"x": None}], "feature 'x' of example 1 holds None, a NoneType; expected numbers"),
         ([{"x": [[1]]}], "feature 'x' of example 0 is nested"),
         ([{"x": [[1], [2, 3]]}], "feature 'x' of example 0 holds \\[1\\], a list"),
