@@ -29,9 +29,12 @@ class ServedModel:
     def __init__(self, folder: Path) -> None:
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         with self._session.graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.loader.load(
-                self._session, [tf.saved_model.SERVING], str(folder)
-            )
+            try:
+                meta_graph = tf.compat.v1.saved_model.loader.load(
+                    self._session, [tf.saved_model.SERVING], str(folder)
+                )
+            except ValueError as error:  # Python's own, where weights are missing
+                raise RuntimeError(str(error)) from error
         self.signatures: Mapping[str, Any] = {
             name: definition
             for name, definition in meta_graph.signature_def.items()

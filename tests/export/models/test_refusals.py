@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,19 @@ def test_a_saved_model_that_never_answers_the_same(tmp_path: Path, export: Expor
     assert outcome.status == 1
     assert "signature serving_default differs by " in outcome.last
     assert "from its golden answers; at most 1e-05 is allowed" in outcome.last
+
+
+def test_a_saved_model_that_lost_its_weights(tmp_path: Path, export: Export) -> None:
+    module = tf.Module()
+    module.slope = tf.Variable(2.0)
+    module.f = tf.function(lambda x: {"y": module.slope * x}, autograph=False)
+    signature = module.f.get_concrete_function(tf.TensorSpec([None], name="x"))
+    tf.saved_model.save(module, str(tmp_path / "own"), signature)
+    shutil.rmtree(tmp_path / "own" / "variables")
+    outcome = export(f"--model={tmp_path / 'own'}", "--name=own")
+    assert outcome.status == 1
+    assert "not published: the candidate does not answer as the server loads it" in outcome.last
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_module_around_keras_variables_is_refused_by_the_servers_path(
