@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -38,6 +39,8 @@ def clone(stand_in: str, nginx: str, tmp_path_factory: pytest.TempPathFactory) -
     for file in ("Makefile", "pyproject.toml"):
         shutil.copy2(ROOT / file, bundle.root)
     (bundle.root / ".venv").symlink_to(Path(sys.prefix))
+    for needed in ("locks/dev.txt", "client/pyproject.toml"):
+        os.utime(bundle.root / needed, (0, 0))  # older than what is installed: it stays as it is
     yield bundle
     bundle.clear()
 
