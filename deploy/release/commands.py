@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +100,15 @@ def add_to(commands: Any) -> None:
             metavar="S",
             help="seconds that the servers have for a step (180)",
         )
+    tune = command(commands, "tune", _tune, "find the batching that answers most, if any does")
+    tune.add_argument("--name", help="the model's (the first that is configured)")
+    tune.add_argument(
+        "--p99-ms", type=_milliseconds, default=50.0, metavar="X", help="the limit (50)"
+    )
+    tune.add_argument("--seconds", type=count, default=2, metavar="S", help="of each rate (2)")
+    tune.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the parameters there, and print none"
+    )
     history = command(
         commands, "history", _history, "who released what, when and why, and how it went"
     )
@@ -111,6 +121,16 @@ def _number(text: str) -> int:
     if not (text.isdecimal() and len(text) < 20 and 0 < int(text) < 1 << 63):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a version's number")
     return int(text)
+
+
+def _milliseconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected milliseconds, at most 10,000")
+    return found
 
 
 def _seconds(text: str) -> int:
@@ -237,6 +257,38 @@ def _rollback(options: argparse.Namespace) -> int:
         runs = bool(place.running())
     later = "" if runs else " as soon as `python -m deploy up` starts a server"
     print(f"{place.name}: {number} is live{later}")
+    return 0
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from deploy import runner
+    from deploy.operate.models import on_disk
+    from deploy.release import tune, tune_report
+    from deploy.release.errors import Unreadable
+    from tfserving_client import ServingError
+
+    output = options.output
+    name, _, folder = on_disk.version(options.name, None)
+    if output and (output.is_dir() or not os.access(output.resolve().parent, os.W_OK)):
+        raise InputError(f"{output} cannot be written")  # rather now than after minutes
+    say(f"tune    {folder}, on {runner.kind()}")
+    try:
+        tuner = tune.Tuner(folder, name, options.p99_ms, options.seconds, say)
+        settings, use = tuner.run()
+    except (Unreadable, runner.NoServer) as error:
+        raise InputError(str(error)) from error
+    except (runner.StartFailed, ServingError) as error:
+        raise Refused(str(error)) from error
+    limited = tuner.is_generator_limit
+    for line in tune_report.lines(settings, use, options.p99_ms, is_generator_limit=limited):
+        print(line)
+    if output and use.text:
+        output.write_text(use.text)
+        say(f"tune    {output} is written; it is for --batching_parameters_file")
+    elif output:
+        say(f"tune    {output} is not written: there is nothing better than no batching")
+    elif use.text:
+        print(f"\n{use.text}", end="")
     return 0
 
 

@@ -1,0 +1,247 @@
+"""Find the batching parameters that answer the most requests within a latency, or that none do.
+
+Each setting has a server of its own, and an open loop of requests of one golden row over gRPC. What
+is found is what the best of a sweep, the server's defaults and the shipped settings reach by turns,
+and the best has to be better than both by more than chance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from deploy import runner
+from deploy.release import golden, measures
+from deploy.release.load import Probe, Request, generator
+from tfserving_client import ServingClient
+from tfserving_client.errors import CallContext
+from tfserving_client.serving.protocols import wire
+from tfserving_client.tensors.conversion import conformed
+
+_SHIPPED = Path(__file__).parents[1] / "server" / "batching.config"
+MARGIN = 1.05  # times the baselines' rate, to be better and not luckier
+_ROUNDS = 3  # of the best and the baselines, by turns
+_STEP, _HALVINGS = 1.5, 2  # from one rate to the next; then between the last two
+_FIRST, _LOWEST, _HIGHEST = 200.0, 5.0, 200_000.0  # requests a second
+_REQUESTS = 100  # different ones, at most
+_CPUS = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """What is swept: rows of a batch, µs that it waits for them, batches at once and in line."""
+
+    rows: int = 64
+    timeout: int = 0
+    threads: int = _CPUS
+    queue: int = 512
+
+    def __str__(self) -> str:
+        """In the table."""
+        return f"rows {self.rows}, µs {self.timeout}, threads {self.threads}, queue {self.queue}"
+
+    def text(self) -> str:
+        """As a text proto; a request may have as many rows as half of what is in line."""
+        return (
+            f"max_batch_size {{ value: {self.rows * max(1, self.queue // 2)} }}\n"
+            "enable_large_batch_splitting { value: true }\n"
+            f"max_execution_batch_size {{ value: {self.rows} }}\n"
+            f"batch_timeout_micros {{ value: {self.timeout} }}\n"
+            f"num_batch_threads {{ value: {self.threads} }}\n"
+            f"max_enqueued_batches {{ value: {self.queue} }}\n"
+        )
+
+
+# Each in turn, from the best of those before.
+SWEPT: Mapping[str, Sequence[int]] = {
+    "rows": (16, 256),
+    "timeout": (500, 2_000),
+    "threads": (1, 2 * _CPUS),
+    "queue": (128,),
+}
+
+
+@dataclass(slots=True)
+class Setting:
+    """A setting, and what was measured of it.
+
+    Attributes:
+        name: in the table.
+        text: its BatchingParameters; "" for none, and no batching.
+        probes: all that were made.
+        found: the one of the highest rate within the limit, each time that it was looked for.
+        rows: of a batch that ran, padding included, on average; 0 without batching.
+        padding: share of those rows.
+    """
+
+    name: str
+    text: str
+    probes: list[Probe] = field(default_factory=list)
+    found: list[Probe] = field(default_factory=list)
+    rows: float = 0.0
+    padding: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """The highest within the limit, in requests a second: the median; 0 if there was none."""
+        return statistics.median(probe.rate for probe in self.found) if self.found else 0.0
+
+    @property
+    def p99(self) -> float:
+        """In milliseconds, at those rates."""
+        return statistics.median(probe.p99 for probe in self.found) if self.found else math.inf
+
+
+def chosen(defaults: Setting, shipped: Setting, best: Setting) -> Setting:
+    """What to use, by what was found by turns: of equals the defaults, and then the shipped.
+
+    The best of the sweep was picked from many, so it has to be better each time, not at the median
+    alone.
+    """
+    baseline = shipped if shipped.rate > defaults.rate * MARGIN else defaults
+    is_better = best.rate > baseline.rate * MARGIN and all(
+        mine.rate > max(others.rate for others in baselines)
+        for mine, *baselines in zip(best.found, defaults.found, shipped.found, strict=True)
+    )
+    return best if is_better else baseline
+
+
+class Tuner:
+    """Measures settings of one version.
+
+    Args:
+        folder: the version's.
+        name: the model's.
+        limit: milliseconds that 99 of 100 requests may take.
+        seconds: of each probe.
+        say: takes a line of progress.
+
+    Raises:
+        Unreadable: the version has no golden answers, whose inputs are what is asked.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, limit: float, seconds: float, say: Callable[[str], None]
+    ) -> None:
+        self._folder, self._name = folder, name
+        self._limit, self._seconds, self._say = limit, seconds, say
+        self._answers = golden.read(folder)
+        self.is_generator_limit = False  # that of any rate which did not hold
+
+    def run(self) -> tuple[list[Setting], Setting]:
+        """All settings as they were measured, the baselines first, and what to use.
+
+        Raises:
+            runner.StartFailed: a server did not start.
+            ServingError: one does not answer a golden input.
+        """
+        defaults = Setting("server's defaults", "")
+        shipped = Setting("shipped", _SHIPPED.read_text())
+        with contextlib.ExitStack() as opened:
+            last = [(one, opened.enter_context(self._serving(one))) for one in (defaults, shipped)]
+            self._load = opened.enter_context(generator(self._requests(last[0][1])))
+            for setting, server in last:
+                self._measure(setting, server, _FIRST)
+            swept = self._sweep(max(defaults.rate, shipped.rate) or _FIRST)
+            best = max(swept, key=lambda setting: setting.rate)
+            last.append((best, opened.enter_context(self._serving(best))))
+            near = {setting.name: setting.rate or _FIRST for setting, _ in last}
+            for setting, _ in last:
+                setting.found.clear()
+            for _ in range(_ROUNDS):
+                for setting, server in last:
+                    self._measure(setting, server, near[setting.name])
+            for setting, server in last:
+                _count_batches(setting, server)
+        return [defaults, shipped, *swept], chosen(defaults, shipped, best)
+
+    def _sweep(self, near: float) -> list[Setting]:
+        """Each parameter in turn; `near` is a rate to begin at."""
+        found: dict[Batching, Setting] = {}
+        best = Batching()
+        for name, values in ("rows", [best.rows]), *SWEPT.items():
+            for value in values:
+                batching = replace(best, **{name: value})
+                if batching not in found:
+                    setting = found[batching] = Setting(str(batching), batching.text())
+                    with self._serving(setting) as server:
+                        self._measure(setting, server, near)
+                        _count_batches(setting, server)
+            best = max(found, key=lambda one: found[one].rate)
+        return list(found.values())
+
+    def _measure(self, setting: Setting, server: runner.Server, near: float) -> None:
+        """Look for the highest rate within the limit."""
+        address = server.grpc_url.removeprefix("grpc://")
+        held = {0.0: Probe(0.0, math.inf, 0.0, 0.0)}
+
+        def holds(rate: float) -> bool:
+            probe = self._load.probe(address, rate, self._seconds)
+            setting.probes.append(probe)
+            # It was sent late, and would have been answered in time.
+            self.is_generator_limit |= probe.p99 > self._limit > probe.p99 - probe.late
+            if probe.p99 <= self._limit:
+                held[rate] = probe
+            return rate in held
+
+        found = held[highest(holds, near)]
+        setting.found.append(found)
+        self._say(f"tune    {setting.name}: {found.rate:,.0f} requests/s, p99 {found.p99:.1f} ms")
+
+    @contextlib.contextmanager
+    def _serving(self, setting: Setting) -> Iterator[runner.Server]:
+        files = dict(measures.FLAGS)
+        with tempfile.NamedTemporaryFile("w", suffix=".config") as file:
+            if setting.text:
+                file.write(setting.text)
+                file.flush()
+                Path(file.name).chmod(0o644)  # a server in a container is another user
+                files["batching_parameters_file"] = Path(file.name)
+            flags = ["--enable_batching"] * bool(setting.text)
+            with runner.serve(
+                self._folder, name=self._name, version=1, flags=flags, files=files
+            ) as server:
+                yield server
+
+    def _requests(self, server: runner.Server) -> list[Request]:
+        """Golden rows of the default signature, or of the first, as they are sent."""
+        signature = min(self._answers, key=lambda name: (name != "serving_default", name))
+        answers = self._answers[signature]
+        with ServingClient(server.grpc_url, model=self._name) as serving:
+            golden.ask(serving, signature, answers.row(0))
+            declared = serving.metadata().signatures[signature]
+        context = CallContext(server.grpc_url, self._name, signature=signature)
+        rows = (answers.row(i).inputs for i in range(min(answers.rows, _REQUESTS)))
+        sent = (wire(True).predict(context, conformed(signature, declared, row)) for row in rows)
+        return [Request(exchange.method, exchange.body) for exchange in sent]
+
+
+def highest(holds: Callable[[float], bool], near: float) -> float:
+    """The highest rate that holds, to within a tenth; 0 if none does."""
+    low, high = 0.0, near
+    while high < _HIGHEST and holds(high):
+        low, high = high, high * _STEP
+    while not low and high > _LOWEST:
+        high /= _STEP
+        if holds(high):
+            low, high = high, high * _STEP
+    for _ in range(_HALVINGS if low else 0):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def _count_batches(setting: Setting, server: runner.Server) -> None:
+    """Sizes and padding of the batches that a server ran, its warm-up included."""
+    metrics = measures.read(server.rest_url)
+    batches = "serving:batching_session:processed_batch_size"
+    if ran := metrics[f"{batches}_count"]:
+        rows = metrics[f"{batches}_sum"]
+        setting.rows = rows / ran
+        setting.padding = metrics["serving:batching_session:padding_size_sum"] / rows
