@@ -52,7 +52,7 @@ bench-%: NAME = mnist
 
 bench: bench-weights bench-encoded bench-gateway bench-local bench-switches bench-client bench-export  ## all benchmarks, on the genuine MNIST
 
-bench-client: .venv/dev.installed  ## the client against its peers, on the local server and a stub; ten minutes (needs cc, libnghttp2-dev)
+bench-client: .venv/dev.installed  ## the client against its peers, on the local server and a stub; a quarter of an hour (needs cc, libnghttp2-dev)
 	$(published)
 	@$(bin)/python -m tests.bench.client
 
