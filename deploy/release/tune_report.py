@@ -44,9 +44,10 @@ def _verdict(settings: Sequence[Setting], use: Setting, limit: float) -> str:
     if not use.rate:
         return f"no setting answers 99 of 100 requests within {limit:g} ms: allow more by --p99-ms"
     if not use.text:
+        loses = "loses" if best.rate < defaults.rate else "is not better each time"
         return (
-            f"batching loses: the server's defaults answer {defaults.rate:,.0f} {within}, the best "
-            f"batching ({best.name}) {best.rate:,.0f}"
+            f"batching {loses}: the server's defaults answer {defaults.rate:,.0f} {within}, the "
+            f"best batching ({best.name}) {best.rate:,.0f}"
         )
     return (
         f"use {use.name}: {use.rate:,.0f} {within}; the server's defaults answer "

@@ -88,6 +88,11 @@ def test_the_report_says_when_batching_loses_and_who_was_too_slow() -> None:
         "the best batching (shipped) 200"
     )
     assert "this machine cannot send more" in "\n".join(lines)
+    lucky = [settings[0], _setting("shipped", 310), settings[2]]
+    lines = list(tune_report.lines(lucky, lucky[0], 50, is_generator_limit=False))
+    assert lines[-1].startswith(
+        "batching is not better each time: the server's defaults answer 300"
+    )
     lines = list(tune_report.lines(settings, settings[1], 50, is_generator_limit=False))
     assert lines[-1].startswith("use shipped: 200 requests/s")
     assert "cannot send more" not in "\n".join(lines)
