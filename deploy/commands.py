@@ -18,6 +18,7 @@ from deploy.operate.command_line import LOOKS, say
 from deploy.operate.errors import InputError, Refused
 from deploy.operate.stack import settings
 from deploy.release import commands as release
+from deploy.release import trials
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,4 +58,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     operate.add_to(commands)
     release.add_to(commands)
+    trials.add_to(commands)
     return parser

@@ -45,7 +45,7 @@ HOUSES = {
         "checks tune_report",
         "canary",
         "promotion",
-        "commands",
+        "commands trials",
     ),
     "deploy.local": (
         "errors flags lean_tensorflow prometheus varint",

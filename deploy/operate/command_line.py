@@ -36,6 +36,24 @@ def count(text: str) -> int:
     return int(text)
 
 
+def version(text: str) -> int:
+    """The number of a version."""
+    if not (text.isdecimal() and len(text) < 20 and 0 < int(text) < 1 << 63):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a version's number")
+    return int(text)
+
+
+def percent(text: str) -> float:
+    """A share in percent."""
+    try:
+        found = float(text.removesuffix("%"))
+    except ValueError:
+        found = 0.0
+    if not 0.01 <= found <= 99:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a share from 0.01 to 99")
+    return found
+
+
 def say(line: object) -> None:
     """A line of progress, which is not the answer."""
     print(line, file=sys.stderr, flush=True)
