@@ -81,7 +81,7 @@ class Prometheus:
 
         with contextlib.suppress(AssertionError):
             until(none_missing, "data")
-        assert missing == []
+        assert not missing, missing
 
     def rules(self) -> list[dict[str, Any]]:
         """Every rule that it has loaded."""
