@@ -4,7 +4,7 @@
 # second or two.
 set -eu
 secrets=/etc/gateway
-canary=/config/canary.config # the candidate's share in percent, and each key's side
+canary=/config/canary.config # the share in percent, of what, and each key's side
 run=/run/gateway
 configuration=$(dirname "$0")/nginx.conf
 models=$(dirname "$0")/../serving/models.sh
@@ -33,7 +33,7 @@ sides() { # the servers, and how many callers the candidate answers, into the fo
   done
   { # by what `canary` wrote down of each key; who is not in it falls to a side by chance, and stays
     echo "split_clients \$whose \$by_chance {"
-    [ -z "$candidates" ] || echo "$(head -n 1 "$canary")% candidate;"
+    [ -z "$candidates" ] || sed -n '1s/ .*/% candidate;/p' "$canary"
     echo "* stable; } map \$key_name \$side { default \$by_chance;"
     [ -z "$candidates" ] || sed '1d; s/$/;/' "$canary"
     echo '}'

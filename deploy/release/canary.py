@@ -44,6 +44,7 @@ def begin(place: Place, number: int, percent: float, *, why: str) -> None:
     """
     with alone(place):
         folder = place.folder(number)
+        refuse_beside(place, number)
         live = live_version(place)
         if live is None or live == number:
             raise Refused(f"{place.name}: {live or 'nothing'} is live; a canary needs another one")
@@ -93,8 +94,7 @@ def climb(place: Place, number: int, steps: Sequence[float], every: float, *, wh
     """
     for percent in steps:
         begin(place, number, percent, why=why)
-        place.say(f"step    {percent:g} % of the callers for {every:g} s")
-        found = _judged(place, every)
+        found = _judged(place, percent, every)
         if not found.good:
             with alone(place):
                 entry = history.begin(place.name, "canary", place.release().stable, number, why)
@@ -121,11 +121,24 @@ def end(place: Place) -> None:
         settings.write({**known, "COMPOSE_PROFILES": left})
 
 
-def of(place: Place) -> int | None:
-    """The version that some callers are sent to; None without a canary."""
-    if not (served.OWN / served.CANARY).exists():
-        return None
-    return _served(place).labels["stable"]
+def under_way() -> tuple[str, int] | None:
+    """The model, and the version of it that some callers are sent to; None without a canary."""
+    file = served.OWN / served.CANARY
+    return sharing.tried(file.read_text()) if file.exists() else None
+
+
+def refuse_beside(place: Place, number: int | None) -> None:
+    """Go no further where the canary of another version, or of another model, is under way.
+
+    Raises:
+        Refused: one is.
+    """
+    if (tried := under_way()) not in (None, (place.name, number)):
+        model, version = tried
+        raise Refused(
+            f"some callers are sent to version {version} of {model}, a canary: `promote {version} "
+            f"--name {model}` or `rollback --name {model}` first"
+        )
 
 
 def _served(place: Place) -> Model:
@@ -153,7 +166,7 @@ def _serve(place: Place, live: int | None, number: int) -> None:
 
 def _share(place: Place, number: int, percent: float) -> None:
     names = [key.name for key in keys.read() if not key.ended]
-    text = sharing.text(f"{place.name} {number}", percent, names)
+    text = sharing.text(place.name, number, percent, names)
     secret_files.replace(served.OWN / served.CANARY, text.encode())
     served.hand_over(served.source())
     known = settings.read()
@@ -163,12 +176,12 @@ def _share(place: Place, number: int, percent: float) -> None:
     place.say(f"step    {percent:g} %: {count} of {len(names)} keys, and as many of the others")
 
 
-def _judged(place: Place, every: float) -> verdict.Verdict:
+def _judged(place: Place, percent: float, every: float) -> verdict.Verdict:
     """What was measured of both sides, as soon as there is enough of it."""
     begun = time.monotonic()
     found = verdict.Verdict(None, [], ["nothing was measured"])
     for _ in range(_LOOKS):
-        time.sleep(every)
+        place.rest(f"step    {percent:g} % of the callers", every)
         try:
             seconds = time.monotonic() - begun
             found = verdict.judge(*sides.measured(place.prometheus, place.name, seconds))

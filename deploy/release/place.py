@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from deploy.operate.stack import served, settings
 from deploy.release import history, replicas, state
 from deploy.release.history import DONE
 from deploy.release.state import Release
+from tfserving_client.command.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,12 @@ class Place:
         self.set(release)
         self.wait()
         self.say(f"step    {what}")
+
+    def rest(self, what: str, seconds: float) -> None:
+        """Let time pass; how much of it is left is shown."""
+        self.say(f"{what}, {seconds:g} s")
+        with Progress(lambda passed: f"        {passed:.0f} of {seconds:g} s"):
+            time.sleep(seconds)
 
 
 @contextlib.contextmanager

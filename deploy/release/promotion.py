@@ -7,7 +7,6 @@ truth. A command that is killed leaves one of these states, and the next one goe
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 
 from deploy.operate.errors import Refused
@@ -38,7 +37,7 @@ def promote(
     """
     with alone(place):
         folder = place.folder(number)
-        _refuse_beside_canary(place, number)
+        canary.refuse_beside(place, number)
         live = live_version(place)
         answers = golden_answers(place, folder, without_golden=without_golden)
         place.say(
@@ -46,7 +45,7 @@ def promote(
             "own, load it, check it, make it live, check it again"
         )
         with _recorded(place, "promote", live, number, why):
-            if number != live and canary.of(place) is None:
+            if number != live and canary.under_way() is None:
                 canary.prove(place, live, number, answers)
             _load(place, live, number)
             check(place, answers, version=number)
@@ -62,7 +61,7 @@ def promote(
 def follow_newest(place: Place, *, why: str) -> None:
     """End release control: from now on the newest version is live, whichever appears."""
     with alone(place):
-        _refuse_beside_canary(place, None)
+        canary.refuse_beside(place, None)
         with _recorded(place, "promote", place.release().stable, None, why):
             place.step("the newest version is live, whichever it is", Release())
 
@@ -81,7 +80,8 @@ def rollback(place: Place, *, why: str) -> int:
     with alone(place) as interrupted:
         release = place.release()
         live = release.stable
-        on_the_way = interrupted or canary.of(place) is not None
+        tried, _ = canary.under_way() or (None, None)
+        on_the_way = interrupted or tried == place.name
         target = live if on_the_way and live is not None else _earlier(place, release)
         place.say(f"plan    {place.name}: {release}; go back to {target}")
         with _recorded(place, "rollback", live, target, why):
@@ -120,14 +120,6 @@ def _recorded(
     history.end(entry, DONE)
 
 
-def _refuse_beside_canary(place: Place, number: int | None) -> None:
-    tried = canary.of(place)
-    if tried not in (None, number):
-        raise Refused(
-            f"some callers are sent to {tried}, a canary: `promote {tried}` or `rollback` first"
-        )
-
-
 def _load(place: Place, live: int | None, number: int) -> None:
     """Have a version loaded beside the one that is live."""
     place.step(f"{number} is loaded", Release(live, loading=number))
@@ -135,10 +127,7 @@ def _load(place: Place, live: int | None, number: int) -> None:
 
 def _retire(place: Place, number: int, previous: int, grace: float) -> None:
     """Drop the version of before, unless somebody has changed anything meanwhile."""
-    place.say(
-        f"grace   {previous} stays loaded for {grace:g} s; `rollback` goes back to it at once"
-    )
-    time.sleep(grace)
+    place.rest(f"grace   {previous} stays loaded, `rollback` goes back to it at once", grace)
     with alone(place):
         if place.release() == Release(number, previous=previous):
             place.step(f"{previous} is retired", Release(number))

@@ -52,7 +52,7 @@ def known(gateway: Gateway) -> Mapping[str, str]:
 
 def _share(gateway: Gateway, percent: float, names: list[str]) -> None:
     with gateway.reloading():
-        gateway.canary(sharing.text("mnist 2", percent, names), CANDIDATE)
+        gateway.canary(sharing.text("mnist", 2, percent, names), CANDIDATE)
 
 
 def _sides(gateway: Gateway, known: Mapping[str, str]) -> dict[str, str]:
@@ -120,7 +120,7 @@ def test_a_key_that_comes_or_goes_moves_no_other(
 def test_a_candidate_that_fails_is_stood_in_for(gateway: Gateway, known: Mapping[str, str]) -> None:
     names = [name for name in known if name != "caller-0"]
     with gateway.reloading():
-        gateway.canary(sharing.text("mnist 2", 90, names), "127.0.0.9")  # where nobody listens
+        gateway.canary(sharing.text("mnist", 2, 90, names), "127.0.0.9")  # where nobody listens
     asked = {name: known[name] for name in names[:50]}
     assert {*_sides(gateway, asked).values()} == {STABLE}
     # It is the candidate that failed, and the log says so.

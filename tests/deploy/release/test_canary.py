@@ -145,7 +145,7 @@ def test_one_that_does_well_becomes_live_by_steps(bundle: Bundle, watched: Measu
     assert said.returncode == 0, said.stderr
     assert said.stdout == "mnist: 2 is live\n"
     for percent in (25, 50):
-        assert f"step    {percent} % of the callers for 10 s" in said.stderr
+        assert f"step    {percent} % of the callers, 10 s" in said.stderr
     assert "of the answers went to other classes" in said.stderr
     assert "candidate" not in _services(bundle)
 

@@ -70,3 +70,21 @@ def test_of_several_models_one_has_to_be_named(bundle: Bundle) -> None:
     assert "price: 4 is live" in bundle("rollback", "--name", "price")
     assert bundle.listed()["mnist"]["labels"] == {}
     assert len(bundle("history", "--name", "mnist").splitlines()) == 1
+
+
+def test_beside_a_canary_nothing_else_is_released(bundle: Bundle) -> None:
+    bundle.publish("price", 4)
+    bundle("models", "add", "price")
+    tried = bundle.own.with_name("canary.config")
+    tried.write_text("5 mnist 3\n")
+    told = "some callers are sent to version 3 of mnist, a canary: `promote 3 --name mnist` or"
+    for command in (
+        ["promote", "2", "--name", "mnist"],
+        ["promote", "4", "--name", "price"],
+        ["promote", "--always-newest", "--name", "mnist"],
+        ["canary", "4", "--percent", "5", "--name", "price"],
+    ):
+        assert told in bundle(*command, status=1)
+    assert "a canary is under way" in bundle("models", "remove", "price", status=1)
+    assert "mnist: 2 is live" in bundle("rollback", "--name", "mnist")
+    assert not tried.exists()
