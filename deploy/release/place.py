@@ -119,6 +119,16 @@ class Place:
         if self.engine and self.running():
             replicas.wait(self.engine, self.project, self.model(), timeout=self.timeout)
 
+    def restart_starting(self) -> None:
+        """Start those servers anew that have not answered yet.
+
+        While a server waits for its first version, it does not read its configuration again.
+        """
+        for one in filter(replicas.is_starting, self.running()):
+            self.say(f"restart {one.name}, which waits for a version")
+            assert self.engine  # or none would run
+            self.engine.containers.get(one.id).restart()
+
     def step(self, what: str, release: Release) -> None:
         """Bring the servers to a state.
 

@@ -47,7 +47,7 @@ def promote(
         with _recorded(place, "promote", live, number, why):
             if number != live and canary.under_way() is None:
                 canary.prove(place, live, number, answers)
-            _load(place, live, number)
+            place.step(f"{number} is loaded", Release(live, loading=number))
             check(place, answers, version=number)
             place.step(f"{number} is the candidate", Release(live, candidate=number))
             check(place, answers, label="candidate")
@@ -88,8 +88,12 @@ def rollback(place: Place, *, why: str) -> int:
             canary.end(place)
             there = replicas.available(place.running(), place.model())
             if place.running() and target not in there:
-                _load(place, live if live in there else None, target)
+                place.set(Release(live if live in there else None, loading=target))
+                place.restart_starting()
+                place.wait()
+                place.say(f"step    {target} is loaded")
             place.set(Release(target))
+            place.restart_starting()
             try:
                 place.wait()
                 place.say(f"step    {target} is live")
@@ -118,11 +122,6 @@ def _recorded(
                 history.end(entry, f"refused: {sentence}" if sentence else "interrupted")
         raise
     history.end(entry, DONE)
-
-
-def _load(place: Place, live: int | None, number: int) -> None:
-    """Have a version loaded beside the one that is live."""
-    place.step(f"{number} is loaded", Release(live, loading=number))
 
 
 def _retire(place: Place, number: int, previous: int, grace: float) -> None:

@@ -26,13 +26,14 @@ _LOOK = 0.25  # seconds between two looks
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A server that runs: its container's name, and where this machine reaches it.
+    """A server that runs: its container's name and the engine's for it, and where it is reached.
 
     Where containers are out of reach, as on a desktop whose engine runs in a virtual machine, that
     is the gateway, which asks any replica.
     """
 
     name: str
+    id: str
     grpc: str
     rest: str
 
@@ -49,20 +50,27 @@ def running(engine: docker.DockerClient, project: str, service: str = "serving")
 def _replica(one: containers.Container, ports: dict[str, str]) -> Replica:
     grpc, rest = (
         f"{one.address}:{inside}"
-        if _within_reach(one.address)
+        if _is_open(one.address, _REST) is not None
         else f"localhost:{ports.get(f'{inside}/tcp', str(inside)).rpartition(':')[2]}"
         for inside in (_GRPC, _REST)
     )
-    return Replica(one.name, f"grpc://{grpc}", f"http://{rest}")
+    return Replica(one.name, one.id, f"grpc://{grpc}", f"http://{rest}")
 
 
-def _within_reach(address: str) -> bool:
+def is_starting(one: Replica) -> bool:
+    """Whether it has opened no port yet, as one that waits for its first version."""
+    host, _, port = one.rest.removeprefix("http://").rpartition(":")
+    return _is_open(host, int(port)) is False
+
+
+def _is_open(host: str, port: int) -> bool | None:
+    """Whether somebody listens there; None if that is out of reach."""
     try:
-        socket.create_connection((address, _REST), timeout=1).close()
+        socket.create_connection((host, port), timeout=1).close()
     except ConnectionRefusedError:
-        return True  # it is starting
-    except OSError:
         return False
+    except OSError:
+        return None
     return True
 
 
