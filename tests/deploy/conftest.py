@@ -28,7 +28,7 @@ def checkout(folder: Path) -> Path:
                 *({*names} - {".gitignore"} if Path(path) == ROOT / "deploy" / "secrets" else ()),
             },
         )
-    for file in (".env", ".dockerignore"):
+    for file in (".env", ".dockerignore", ".gitignore"):
         shutil.copy(ROOT / file, folder)
     return folder
 

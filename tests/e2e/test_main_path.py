@@ -112,7 +112,7 @@ def test_a_broken_picture_is_refused_by_the_graph_with_its_place(digits: DigitCl
     wide[16:20] = (4_097).to_bytes(4)
     cut = good.getvalue()[:-9]
     for broken, sentence in (
-        (bytes(wide), "image 1 declares 9 4097 pixels; a side has at most 4096 (model"),
+        (bytes(wide), "image 1 is 9 by 4097 pixels large; a side has at most 4096 (model"),
         (cut, "image 1: a PNG cut off (model"),
         (cut[:20], "image 1: a PNG cut off (model"),
     ):

@@ -81,8 +81,10 @@ def _answer(scheme: str) -> bytes:
     response = messages.PredictResponse()
     rows = response.outputs["probabilities"]
     rows.dtype = 1
+    shape = messages.TensorShape()
     for size in (1, 10):
-        rows.tensor_shape.dim.add(size=size)
+        shape.dim.add(size=size)
+    rows.tensor_shape = shape.SerializeToString()
     rows.tensor_content = np.eye(10, dtype="<f4")[5].tobytes()
     return bytes(response.SerializeToString())
 
