@@ -231,8 +231,6 @@ class AsyncRestTransport(_Rest):
         self, exchange: Exchange[Answer], headers: Mapping[str, str], deadline: float
     ) -> Response:
         while True:
-            if self._is_closed:
-                raise ConnectionError
             stream = self._take() or await self._open(deadline)
             try:
                 async with self._until(deadline):
@@ -298,7 +296,9 @@ class AsyncRestTransport(_Rest):
 
     @contextlib.asynccontextmanager
     async def _until(self, deadline: float) -> AsyncIterator[None]:
-        """Limit a step; `close` ends it at once."""
+        """Limit a step; `close` ends it at once, and lets no other begin."""
+        if self._is_closed:
+            raise ConnectionError
         async with asyncio.timeout(deadline - time.monotonic()) as limit:
             self._under_way.add(limit)
             try:

@@ -65,4 +65,5 @@ def test_a_model_of_it_reads_the_genuine_test_images(
     test = data.load(str(mnist)).test
     with ServedModel(published.path) as model:
         answers = model.run("serving_default", test.images)["digits"]
-    assert np.mean(answers == test.labels) >= 0.987
+    # 98.9 % with as many epochs as the recipe has; these are a third of them.
+    assert np.mean(answers == test.labels) >= 0.983
