@@ -129,7 +129,10 @@ def _history(options: argparse.Namespace) -> int:
     from deploy.release import history
 
     entries = history.read(options.name)
-    print(history.as_json(entries) if options.json else "\n".join(history.lines(entries)))
+    if options.json:
+        print(history.as_json(entries))
+    else:
+        print("\n".join(history.lines(entries)) if entries else "nothing was released yet")
     return 0
 
 
