@@ -58,6 +58,11 @@ class Served:
         return frozenset(v.version for v in self.versions if v.state is State.AVAILABLE)
 
 
+def everywhere(answers: Sequence[Served]) -> frozenset[int]:
+    """The versions that each of these replicas has AVAILABLE; none of no replicas."""
+    return frozenset.intersection(*(one.available for one in answers)) if answers else frozenset()
+
+
 def ask(url: str, model: str, labels: Sequence[str], policy: Policy) -> Served | None:
     """Ask a replica for a model; None if it does not answer as the server does."""
     try:

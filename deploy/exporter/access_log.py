@@ -33,7 +33,7 @@ _ENDINGS = {
     ":classify": "classify",
     ":regress": "regress",
 }
-_SIDES = {side: side for side in ("stable", "candidate")}
+_SIDES = ("stable", "candidate")  # of a canary
 _FAULTS = {2, 4, 13, 14, 15}  # UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS
 _RESOURCE_EXHAUSTED, _TOO_MANY = 8, 429
 _GAVE_UP = 499  # nginx's own: the caller hung up before there was an answer
@@ -102,7 +102,8 @@ class AccessLog:
             if not 0 <= seconds < math.inf:
                 raise ValueError(seconds)
             status, result = _outcome(line, seconds)
-            side = _SIDES[line.get("side", "stable")]
+            if (side := line.get("side", "stable")) not in _SIDES:
+                raise ValueError(side)
             ends = datetime.fromisoformat(said) if (said := line.get("key_ends")) else None
             answers = _answers(line.get("answers", ""))
         except (KeyError, RecursionError, TypeError, ValueError):

@@ -18,6 +18,7 @@ from deploy.operate.errors import Refused
 from deploy.operate.models import editing
 from deploy.operate.stack import lifecycle, served, settings
 from deploy.operate.stack.engine import Compose
+from deploy.operate.stack.lifecycle import CANARY_PROFILE
 from deploy.release import history, replicas, sharing, sides, verdict
 from deploy.release.checks import check, golden_answers
 from deploy.release.golden import Answers
@@ -115,10 +116,7 @@ def end(place: Place) -> None:
             place.say("end     nobody is sent to the candidate any more")
             time.sleep(_DRAIN)
         _compose().run("rm", "--stop", "--force", "--volumes", SERVICE)
-    known = settings.read()
-    if "canary" in (profiles := known.get("COMPOSE_PROFILES", "").split(",")):
-        left = ",".join(one for one in profiles if one != "canary")
-        settings.write({**known, "COMPOSE_PROFILES": left})
+    _let_it_run(False)
 
 
 def under_way() -> tuple[str, int] | None:
@@ -169,11 +167,18 @@ def _share(place: Place, number: int, percent: float) -> None:
     text = sharing.text(place.name, number, percent, names)
     secret_files.replace(served.OWN / served.CANARY, text.encode())
     served.hand_over(served.source())
-    known = settings.read()
-    profiles = {*filter(None, known.get("COMPOSE_PROFILES", "").split(",")), "canary"}
-    settings.write({**known, "COMPOSE_PROFILES": ",".join(sorted(profiles))})
+    _let_it_run(True)
     count = text.count(" candidate\n")
     place.say(f"step    {percent:g} %: {count} of {len(names)} keys, and as many of the others")
+
+
+def _let_it_run(whether: bool) -> None:
+    """Make every later command on this machine keep the candidate's server, or not."""
+    known = settings.read()
+    profiles = {*filter(None, known.get("COMPOSE_PROFILES", "").split(","))}
+    wanted = profiles | {CANARY_PROFILE} if whether else profiles - {CANARY_PROFILE}
+    if wanted != profiles:
+        settings.write({**known, "COMPOSE_PROFILES": ",".join(sorted(wanted))})
 
 
 def _judged(place: Place, percent: float, every: float) -> verdict.Verdict:
@@ -196,4 +201,4 @@ def _judged(place: Place, percent: float, every: float) -> verdict.Verdict:
 
 
 def _compose() -> Compose:
-    return Compose(profiles=["canary"])
+    return Compose(profiles=[CANARY_PROFILE])

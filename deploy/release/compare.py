@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from deploy import runner
 from deploy.operate.errors import InputError, Refused
 from deploy.operate.stack.status import table
+from deploy.release import golden
+from deploy.release.errors import Unreadable
 from tfserving_client import InvalidInput, ServingClient, ServingError
 from tfserving_client.command.drawing import draw, side_by_side
 
@@ -22,7 +24,6 @@ Array = NDArray[Any]
 
 _ROWS = 32  # of a request
 _SHOWN = 10  # rows that differ
-_MOST_BYTES = 1 << 30  # of a file's arrays
 _SLOWER = 1.5
 
 
@@ -98,15 +99,15 @@ def read(path: Path) -> dict[str, Array]:
         InputError: it is none.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, EOFError) as error:
+        arrays = golden.unpacked(path)
+    except Unreadable as error:
+        raise InputError(str(error)) from None
+    except Exception as error:  # a damaged file leads its readers to errors of any kind
         raise InputError(f"{path}: {error}; expected an .npz of arrays by input name") from None
     rows = {len(array) for array in arrays.values() if array.ndim}
-    if len(rows) != 1 or not min(rows) or sum(a.nbytes for a in arrays.values()) > _MOST_BYTES:
+    if len(rows) != 1 or not min(rows):
         raise InputError(
-            f"{path} holds {sorted(rows) or 'no'} rows; expected arrays of as many rows each, "
-            "of less than a gibibyte"
+            f"{path} holds {sorted(rows) or 'no'} rows; expected arrays of as many rows each"
         )
     return arrays
 
@@ -129,6 +130,8 @@ def compare(
         agreement: the share of rows that must not differ.
 
     Raises:
+        runner.NoServer: there is none to serve them.
+        InputError: these are no inputs of that signature.
         Refused: one of them does not load or does not answer.
     """
     candidate, other = folders
@@ -140,6 +143,8 @@ def compare(
             ServingClient(second.grpc_url, model=name) as theirs,
         ):
             answers, times = _ask((ours, theirs), inputs, signature)
+    except runner.NoServer:
+        raise
     except InvalidInput as error:
         raise InputError(str(error)) from error
     except (runner.StartFailed, ServingError) as error:
@@ -170,14 +175,10 @@ def _ask(
     servings: Sequence[ServingClient], inputs: Mapping[str, Array], signature: str
 ) -> tuple[list[dict[str, Array]], list[list[float]]]:
     """The outputs of each, and milliseconds of each request."""
-    rows = max(len(array) for array in inputs.values() if array.ndim)
     parts: list[list[Mapping[str, Array]]] = [[] for _ in servings]
     times: list[list[float]] = [[] for _ in servings]
-    for start in range(0, rows, _ROWS):
-        some = {
-            alias: array[start : start + _ROWS] if array.ndim else array
-            for alias, array in inputs.items()
-        }
+    for start in range(0, golden.count(inputs), _ROWS):
+        some = golden.part(inputs, slice(start, start + _ROWS))
         for number, serving in enumerate(servings):
             begun = time.perf_counter()
             parts[number].append(serving.predict(some, signature=signature).outputs)

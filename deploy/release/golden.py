@@ -52,13 +52,22 @@ class Answers:
     @property
     def rows(self) -> int:
         """How many rows are asked."""
-        return max((len(array) for array in self.inputs.values() if array.ndim), default=1)
+        return count(self.inputs)
 
     def row(self, index: int) -> Answers:
         """One row of the inputs, to be asked; the outputs stay those of all."""
         rows = slice(index, index + 1)
-        one = {alias: array[rows] if array.ndim else array for alias, array in self.inputs.items()}
-        return replace(self, inputs=one, examples=self.examples[rows])
+        return replace(self, inputs=part(self.inputs, rows), examples=self.examples[rows])
+
+
+def count(inputs: Mapping[str, Array]) -> int:
+    """How many rows the inputs have, alias → array; one without dimensions belongs to all."""
+    return max((len(array) for array in inputs.values() if array.ndim), default=1)
+
+
+def part(inputs: Mapping[str, Array], rows: slice) -> dict[str, Array]:
+    """Some of their rows."""
+    return {alias: array[rows] if array.ndim else array for alias, array in inputs.items()}
 
 
 def read(folder: Path) -> Mapping[str, Answers]:
@@ -72,7 +81,7 @@ def read(folder: Path) -> Mapping[str, Answers]:
     methods = described.methods if described else {}
     path = folder / PATH
     try:
-        arrays = _arrays(path)
+        arrays = unpacked(path)
         return {
             signature: _answers(arrays, entry, methods.get(signature, ""))
             for signature, entry in json.loads(str(arrays["index"])).items()
@@ -148,7 +157,13 @@ def ask(
     return serving.predict(answers.inputs, signature=signature, outputs=wanted, **which).outputs
 
 
-def _arrays(path: Path) -> dict[str, Array]:
+def unpacked(path: Path) -> dict[str, Array]:
+    """The arrays of an `.npz`; nothing is unpickled.
+
+    Raises:
+        Unreadable: they are more than `MOST_BYTES`, or packed otherwise than numpy does.
+        Exception: of numpy's and zipfile's, of a file that is damaged or none.
+    """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     if sum(member.file_size for member in members) > MOST_BYTES:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfserving_client.command.load import arrivals
+
 _TIMEOUT = 10.0  # seconds for an answer; what takes longer failed
 _SEED = 1  # of the arrivals, the same for every setting
 
@@ -95,8 +97,9 @@ def _generate(connection: Connection, requests: Sequence[Request]) -> None:
 
 
 def _probe(channel: object, requests: Sequence[Request], rate: float, seconds: float) -> Probe:
-    random = np.random.default_rng(_SEED)
-    due = np.sort(random.uniform(0, seconds, max(1, random.poisson(rate * seconds))))
+    due = arrivals(rate, seconds, _SEED)
+    if not due.size:  # of a rate so low
+        due = np.zeros(1)
     methods = {
         request.method: channel.unary_unary(request.method)  # type: ignore[attr-defined]
         for request in requests

@@ -51,11 +51,12 @@ def promote(
             check(place, answers, version=number)
             place.step(f"{number} is the candidate", Release(live, candidate=number))
             check(place, answers, label="candidate")
-            place.step(f"{number} is live", Release(number, previous=_other(live, number)))
+            previous = None if live == number else live
+            place.step(f"{number} is live", Release(number, previous=previous))
             check(place, answers, label="stable")
             canary.end(place)
-    if live not in (None, number):
-        _retire(place, number, live, grace)
+    if previous is not None:
+        _retire(place, number, previous, grace)
 
 
 def follow_newest(place: Place, *, why: str) -> None:
@@ -149,7 +150,3 @@ def _earlier(place: Place, release: Release) -> int:
     raise Refused(
         f"{place.name} has no version to go back to from {live or 'nothing'}; on disk: {there}"
     )
-
-
-def _other(live: int | None, number: int) -> int | None:
-    return None if live == number else live

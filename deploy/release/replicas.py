@@ -48,9 +48,10 @@ def running(engine: docker.DockerClient, project: str, service: str = "serving")
 
 
 def _replica(one: containers.Container, ports: dict[str, str]) -> Replica:
+    within_reach = _is_open(one.address, _REST) is not None
     grpc, rest = (
         f"{one.address}:{inside}"
-        if _is_open(one.address, _REST) is not None
+        if within_reach
         else f"localhost:{ports.get(f'{inside}/tcp', str(inside)).rpartition(':')[2]}"
         for inside in (_GRPC, _REST)
     )
@@ -76,12 +77,7 @@ def _is_open(host: str, port: int) -> bool | None:
 
 def available(replicas: list[Replica], model: Model) -> frozenset[int]:
     """The versions that every one of them that answers has AVAILABLE; none if none answers."""
-    answers = [found for one in replicas if (found := _ask(one, model)) is not None]
-    return (
-        frozenset.intersection(*(answer.available for answer in answers))
-        if answers
-        else frozenset()
-    )
+    return served.everywhere([found for one in replicas if (found := _ask(one, model))])
 
 
 def wait(

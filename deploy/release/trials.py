@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +74,27 @@ def _milliseconds(text: str) -> float:
     return found
 
 
-def _verify(options: argparse.Namespace) -> int:
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say of what a trial fails whether it is the version, or that none could be tried.
+
+    Raises:
+        InputError: there is no server to try one on, or nothing to ask it.
+        Refused: the version does not load, or does not answer.
+    """
     from deploy import runner
+    from deploy.release.errors import Unreadable
+    from tfserving_client import ServingError
+
+    try:
+        yield
+    except (Unreadable, runner.NoServer) as error:
+        raise InputError(str(error)) from error
+    except (runner.StartFailed, ServingError) as error:
+        raise Refused(str(error)) from error
+
+
+def _verify(options: argparse.Namespace) -> int:
     from deploy.operate.models import on_disk
     from deploy.release import verify
 
@@ -84,7 +105,7 @@ def _verify(options: argparse.Namespace) -> int:
         if options.path
         else on_disk.version(options.name, options.version)
     )
-    try:
+    with _told():
         report = verify.verify(
             folder,
             name,
@@ -92,8 +113,6 @@ def _verify(options: argparse.Namespace) -> int:
             without_golden=options.without_golden,
             timeout=options.timeout,
         )
-    except runner.NoServer as error:
-        raise InputError(str(error)) from error
     print(report.as_json() if options.json else "\n".join(report.lines()))
     if report.problems:
         raise Refused(f"{folder} is refused: {report.problems[0]}")
@@ -101,7 +120,6 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from deploy import runner
     from deploy.operate.models import on_disk
     from deploy.release import compare, golden, place
     from deploy.release.errors import Unreadable
@@ -116,7 +134,7 @@ def _compare(options: argparse.Namespace) -> int:
             inputs = dict(golden.read(folder)[options.signature].inputs)
         except (Unreadable, KeyError) as error:
             raise InputError(f"{error}: no requests; --requests names a file of some") from None
-    try:
+    with _told():
         found = compare.compare(
             name,
             folders,
@@ -124,8 +142,6 @@ def _compare(options: argparse.Namespace) -> int:
             signature=options.signature,
             agreement=options.agreement / 100,
         )
-    except runner.NoServer as error:
-        raise InputError(str(error)) from error
     print(found.as_json() if options.json else "\n".join(found.lines(inputs)))
     if found.problems:
         raise Refused(f"version {number} does not do as {other}: {found.problems[0]}")
@@ -136,21 +152,15 @@ def _tune(options: argparse.Namespace) -> int:
     from deploy import runner
     from deploy.operate.models import on_disk
     from deploy.release import tune, tune_report
-    from deploy.release.errors import Unreadable
-    from tfserving_client import ServingError
 
     output = options.output
     name, _, folder = on_disk.version(options.name, None)
     if output and (output.is_dir() or not os.access(output.resolve().parent, os.W_OK)):
         raise InputError(f"{output} cannot be written")  # rather now than after minutes
     say(f"tune    {folder}, on {runner.kind()}")
-    try:
+    with _told():
         tuner = tune.Tuner(folder, name, options.p99_ms, options.seconds, say)
         settings, use = tuner.run()
-    except (Unreadable, runner.NoServer) as error:
-        raise InputError(str(error)) from error
-    except (runner.StartFailed, ServingError) as error:
-        raise Refused(str(error)) from error
     limited = tuner.is_generator_limit
     for line in tune_report.lines(settings, use, options.p99_ms, is_generator_limit=limited):
         print(line)

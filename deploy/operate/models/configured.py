@@ -14,6 +14,7 @@ from deploy.operate.errors import InputError, Refused
 from deploy.operate.models import editing
 from deploy.operate.stack import served
 from deploy.operate.stack.status import Status, table
+from deploy.served import everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def _on_disk(base_path: str) -> list[int] | None:
 def _served(model: Model, status: Status | None) -> list[int] | None:
     rows = status.rows if status else ()
     answers = [found for row in rows if (found := row.models.get(model.name)) is not None]
-    return sorted(frozenset.intersection(*(one.available for one in answers))) if answers else None
+    return sorted(everywhere(answers)) if answers else None
 
 
 def _numbers(numbers: Sequence[int] | None) -> str:

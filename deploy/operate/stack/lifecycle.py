@@ -23,7 +23,7 @@ _LOOK = 0.3  # seconds between two looks
 _GRACE = 30  # seconds to create and start containers on a busy machine; mostly it takes one
 _CRASHES = 3  # restarts of a new container that are not waited beyond
 _LOG_LINES = 20
-_CANARY = "canary"  # the profile of a server that answers some of the callers
+CANARY_PROFILE = "canary"  # the profile of a server that answers some of the callers
 # The variable that replaces the image of a service.
 _IMAGES = {
     "serving": "TFS_IMAGE",
@@ -41,7 +41,7 @@ def needed(compose: Compose) -> list[str]:
     return [
         name
         for name, service in services.items()
-        if service.get("profiles", [_CANARY]) == [_CANARY] and service.get("scale", 1)
+        if service.get("profiles", [CANARY_PROFILE]) == [CANARY_PROFILE] and service.get("scale", 1)
     ]
 
 
@@ -51,7 +51,7 @@ def monitoring(compose: Compose) -> list[str]:
     return [
         name
         for name, service in services.items()
-        if service.get("profiles", [_CANARY]) != [_CANARY]
+        if service.get("profiles", [CANARY_PROFILE]) != [CANARY_PROFILE]
     ]
 
 

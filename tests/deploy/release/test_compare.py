@@ -91,3 +91,12 @@ def test_what_cannot_be_compared(
     monkeypatch.chdir(models)
     assert main(["compare", *arguments]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_without_a_server_there_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SERVING_IMAGE", raising=False)
+    monkeypatch.setenv("SERVING_BINARY", "/none/tensorflow_model_server")
+    assert main(["compare", "2"]) == 2
+    assert "/none/tensorflow_model_server cannot be started" in capsys.readouterr().err
