@@ -7,6 +7,8 @@ import json
 import math
 import re
 import shutil
+import subprocess
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -57,6 +59,35 @@ def until(holds: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < deadline, f"waited {DEADLINE:g} s for {what}"
         time.sleep(0.2)
     return value
+
+
+@contextlib.contextmanager
+def process(folder: Path, *command: str | Path) -> Iterator[None]:
+    """A program that runs meanwhile; it writes its log into the folder."""
+    with (folder / f"{Path(command[0]).name}.log").open("wb") as log:
+        with subprocess.Popen([*map(str, command)], stdout=log, stderr=log) as program:
+            try:
+                yield
+            finally:
+                program.terminate()
+
+
+@contextlib.contextmanager
+def again_and_again(work: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Do it meanwhile, in a thread, with so many seconds between."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            work()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @dataclass(frozen=True)
@@ -120,3 +151,19 @@ class Prometheus:
 
 def _has_numbers(samples: Samples) -> bool:
     return bool(samples) and all(math.isfinite(value) for _, value in samples)
+
+
+@contextlib.contextmanager
+def started(config: Path, port: int) -> Iterator[Prometheus]:
+    """One of this machine's, with its memory beside its configuration."""
+    folder = config.parent
+    with process(
+        folder,
+        "prometheus",
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ):
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        until(prometheus.answers, "Prometheus")
+        yield prometheus

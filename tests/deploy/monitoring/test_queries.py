@@ -7,12 +7,9 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +20,11 @@ from tests.deploy.gateway import Gateway, running
 from tests.deploy.monitoring.prometheus import (
     ROOT,
     Prometheus,
+    again_and_again,
     expressions,
+    process,
     quick,
+    started,
     until,
 )
 from tfserving_client import CallError, DigitClient, Policy
@@ -43,50 +43,33 @@ class Watched:
 
 
 @contextlib.contextmanager
-def process(folder: Path, *command: str | Path) -> Iterator[None]:
-    with (folder / f"{Path(command[0]).name}.log").open("wb") as log:
-        with subprocess.Popen([*map(str, command)], stdout=log, stderr=log) as started:
-            try:
-                yield
-            finally:
-                started.terminate()
-
-
-@contextlib.contextmanager
 def load(gateway: Gateway, key: str) -> Iterator[None]:
     """Callers whom the server answers, whom it rejects, and whom the gateway refuses."""
     door = f"127.0.0.1:{gateway.door}"
     once = Policy(attempts=1)
     image = np.zeros((28, 28), np.uint8)
-    over = threading.Event()
 
     def call() -> None:
-        with contextlib.ExitStack() as stack:
-            clients = [
-                stack.enter_context(
-                    DigitClient(
-                        f"{scheme}://{door}",
-                        model=model,
-                        policy=once,
-                        api_key=given,
-                        tls=gateway.tls,
-                    )
-                )
-                for scheme in ("https", "grpcs")
-                for model, given in (("mnist", key), ("nosuch", key), ("mnist", "dk_wrong"))
-            ]
-            while not over.wait(0.1):
-                for client in clients:
-                    with contextlib.suppress(CallError):
-                        client.classify(image)
+        for client in clients:
+            with contextlib.suppress(CallError):
+                client.classify(image)
 
-    thread = threading.Thread(target=call)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(
+                DigitClient(
+                    f"{scheme}://{door}",
+                    model=model,
+                    policy=once,
+                    api_key=given,
+                    tls=gateway.tls,
+                )
+            )
+            for scheme in ("https", "grpcs")
+            for model, given in (("mnist", key), ("nosuch", key), ("mnist", "dk_wrong"))
+        ]
+        with again_and_again(call, 0.1):
+            yield
 
 
 @pytest.fixture(scope="module")
@@ -131,19 +114,7 @@ def watched(published: Version, tmp_path_factory: pytest.TempPathFactory) -> Ite
         text = re.sub(r"  - job_name: (alertmanager|candidate|gpu)\n(    .*\n)+", "", text)
         text = re.sub(r"alerting: .*", "", text)
         config.write_text(text.replace("localhost:9090", f"127.0.0.1:{own}"))
-        stack.enter_context(
-            process(
-                folder,
-                *(
-                    "prometheus",
-                    f"--config.file={config}",
-                    f"--storage.tsdb.path={folder / 'data'}",
-                ),
-                f"--web.listen-address=127.0.0.1:{own}",
-            )
-        )
-        prometheus = Prometheus(f"http://127.0.0.1:{own}")
-        until(prometheus.answers, "Prometheus")
+        prometheus = stack.enter_context(started(config, own))
         stack.enter_context(load(gateway, gateway.new_key("tester")))
         yield Watched(server, prometheus)
 

@@ -69,6 +69,19 @@ class Bundle:
         environment = {**self._environment, **changed}
         return _run([*DEPLOY, *arguments], self.models, environment)  # wherever one is
 
+    def done(self, *arguments: str, **changed: str) -> str:
+        """What a command answers that has to succeed."""
+        done = self(*arguments, **changed)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def refused(self, *arguments: str, status: int = 1) -> str:
+        """The sentence with which a command ends that has to fail."""
+        done = self(*arguments)
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stderr.splitlines()[-1]
+
     @contextlib.contextmanager
     def typing(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """A command, while it runs; ended afterwards if it did not end itself."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import subprocess
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import pytest
 from deploy.exporter.access_log import AccessLog
 from deploy.exporter.models import Models
 from deploy.runner import free_ports
-from tests.deploy.monitoring.prometheus import Prometheus, until
+from tests.deploy.monitoring.prometheus import Prometheus, again_and_again, started
 
 _JOBS = {"stable": "serving", "candidate": "candidate"}
 # As the server calls it; Python's library has no colons in names.
@@ -91,32 +89,17 @@ def measured(folder: Path) -> Iterator[Measured]:
         'model_config_list { config { name: "mnist" base_path: "/models/mnist" } }'
     )
     made = Measured(folder)
-    command = ["prometheus", f"--config.file={made.config}", f"--storage.tsdb.path={folder}/data"]
-    listening = f"--web.listen-address=127.0.0.1:{made.port}"
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, listening], stdout=log, stderr=log)
-    try:
-        until(made.prometheus.answers, "Prometheus")
+    with started(made.config, made.port):
         yield made
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @contextlib.contextmanager
 def going_on(made: Measured, **sides: dict[str, object]) -> Iterator[None]:
     """Count for both sides twenty times a second."""
-    over = threading.Event()
 
-    def work() -> None:
-        while not over.wait(0.05):
-            for side in _JOBS:
-                made.count(side, **sides.get(side, {}))  # type: ignore[arg-type]
+    def count() -> None:
+        for side in _JOBS:
+            made.count(side, **sides.get(side, {}))  # type: ignore[arg-type]
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
+    with again_and_again(count, 0.05):
         yield
-    finally:
-        over.set()
-        thread.join()

@@ -62,12 +62,6 @@ def _services(bundle: Bundle) -> set[str]:
     return {one["service"] for one in bundle.status()[1]["containers"]}
 
 
-def _done(bundle: Bundle, *arguments: str, **environment: str) -> str:
-    done = bundle(*arguments, **environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def _answers(bundle: Bundle, keys: dict[str, str]) -> dict[str, int | None]:
     """Name → the version that answers it over gRPC."""
     tls = Tls(ca=bundle.secrets / "gateway" / "ca.pem")
@@ -88,13 +82,13 @@ def _answers(bundle: Bundle, keys: dict[str, str]) -> dict[str, int | None]:
 
 def test_a_share_of_the_callers_is_answered_by_the_candidate(bundle: Bundle) -> None:
     keys = {
-        name: _done(bundle, "keys", "create", name).strip() for name in ("ann", "bob", "cy", "di")
+        name: bundle.done("keys", "create", name).strip() for name in ("ann", "bob", "cy", "di")
     }
     with bundle.load() as calls:
-        said = _done(bundle, "canary", "2", "--percent", "25", "--why", "a quarter")
+        said = bundle.done("canary", "2", "--percent", "25", "--why", "a quarter")
         assert said == "mnist: 25 % of the callers are sent to 2\n"
         first = _first_with(bundle, keys, 1)
-        _done(bundle, "canary", "2", "--percent", "50")
+        bundle.done("canary", "2", "--percent", "50")
         second = _first_with(bundle, keys, 2)
         assert all(second[name] == 2 for name, version in first.items() if version == 2)
         # Nothing else may change what is served meanwhile.
@@ -103,10 +97,10 @@ def test_a_share_of_the_callers_is_answered_by_the_candidate(bundle: Bundle) -> 
             assert refused.returncode == 1
             assert "canary" in refused.stderr.splitlines()[-1]
         # What `up` means keeps the candidate.
-        _done(bundle, "up")
+        bundle.done("up")
         assert "candidate" in _services(bundle)
         before = calls()
-        assert _done(bundle, "rollback") == "mnist: 1 is live\n"
+        assert bundle.done("rollback") == "mnist: 1 is live\n"
         assert calls() >= before
     assert "candidate" not in _services(bundle)
     assert {*_answers(bundle, keys).values()} == {1}
@@ -115,7 +109,7 @@ def test_a_share_of_the_callers_is_answered_by_the_candidate(bundle: Bundle) -> 
     ]
     assert outcomes[-3:] == ["25 % of the callers", "50 % of the callers", "done"]
     for name in keys:
-        _done(bundle, "keys", "revoke", name)
+        bundle.done("keys", "revoke", name)
 
 
 def _first_with(bundle: Bundle, keys: dict[str, str], count: int) -> dict[str, int | None]:

@@ -67,19 +67,6 @@ def _history(bundle: Bundle) -> list[tuple[str, int | None, int | None, str]]:
     return [(one["action"], one["before"], one["to"], one["outcome"]) for one in releases]
 
 
-def _done(bundle: Bundle, *arguments: str) -> str:
-    done = bundle(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def _refused(bundle: Bundle, *arguments: str, status: int = 1) -> str:
-    done = bundle(*arguments)
-    assert done.returncode == status, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr.splitlines()[-1]
-
-
 def _with_swapped_classes(folder: Path) -> None:
     """Its golden answers are those of a model that took ones for sevens."""
     path = folder / "assets.extra" / "golden.npz"
@@ -94,15 +81,15 @@ def test_a_version_is_promoted_and_rolled_back_while_others_call(
     bundle: Bundle, published: Version
 ) -> None:
     with bundle.load() as calls:
-        assert _done(bundle, "promote", "1") == "mnist: 1 is live\n"
+        assert bundle.done("promote", "1") == "mnist: 1 is live\n"
         bundle.publish(published, 2)
         assert _versions(bundle) == [["1 stable"]] * 2  # what appears is not live
         before = calls()
-        assert _done(bundle, "promote", "2", "--grace", "0", "--why", "better") == (
+        assert bundle.done("promote", "2", "--grace", "0", "--why", "better") == (
             "mnist: 2 is live\n"
         )
         assert _versions(bundle) == [["2 stable"]] * 2
-        assert _done(bundle, "rollback") == "mnist: 1 is live\n"
+        assert bundle.done("rollback") == "mnist: 1 is live\n"
         assert _versions(bundle) == [["1 stable"]] * 2
         assert calls() > before
     with DigitClient(f"grpc://localhost:{bundle.grpc}") as digits:
@@ -114,28 +101,28 @@ def test_a_version_is_promoted_and_rolled_back_while_others_call(
     ]
     told = bundle("history").stdout.splitlines()
     assert told[2].endswith("done     better")
-    assert "newest version is live" in _done(bundle, "promote", "--always-newest")
+    assert "newest version is live" in bundle.done("promote", "--always-newest")
     assert _versions(bundle) == [["2"]] * 2
     # Without release control: the one below the newest, which is thereby under control.
-    assert _done(bundle, "rollback") == "mnist: 1 is live\n"
+    assert bundle.done("rollback") == "mnist: 1 is live\n"
     assert _versions(bundle) == [["1 stable"]] * 2
 
 
 def test_in_the_time_of_grace_the_version_before_is_still_there(
     bundle: Bundle, published: Version
 ) -> None:
-    _done(bundle, "promote", "1")
+    bundle.done("promote", "1")
     bundle.publish(published, 2)
     with bundle.typing("promote", "2", "--grace", "600") as process:
         assert process.stderr
         assert next(process.stderr).startswith("plan")
         for command in (["rollback"], ["models", "remove", "mnist"], ["up"], ["canary", "2"]):
             more = ["--percent", "5"] if "canary" in command else []
-            assert "another command changes what is served" in _refused(bundle, *command, *more)
+            assert "another command changes what is served" in bundle.refused(*command, *more)
         said = list(itertools.takewhile(lambda line: not line.startswith("grace"), process.stderr))
         assert process.poll() is None, said
         assert _versions(bundle) == [["1 previous", "2 stable"]] * 2
-        assert _done(bundle, "rollback") == "mnist: 1 is live\n"
+        assert bundle.done("rollback") == "mnist: 1 is live\n"
         assert _versions(bundle) == [["1 stable"]] * 2
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
@@ -145,7 +132,7 @@ def test_in_the_time_of_grace_the_version_before_is_still_there(
 def test_what_is_not_as_it_must_be_never_answers_anybody(
     bundle: Bundle, published: Version
 ) -> None:
-    _done(bundle, "promote", "1")
+    bundle.done("promote", "1")
     for number in (2, 3, 4, 5):
         bundle.publish(published, number)
     _with_swapped_classes(bundle.models / "2")
@@ -154,14 +141,14 @@ def test_what_is_not_as_it_must_be_never_answers_anybody(
     records.write_bytes(b"no records " * 9)
     (bundle.models / "5" / "assets.extra" / "golden.npz").unlink()
     with bundle.load():
-        said = _refused(bundle, "promote", "2")
+        said = bundle.refused("promote", "2")
         assert "candidate-1: signature" in said
         assert "output probabilities differs in" in said
-        assert "version 3 of mnist failed to load" in _refused(bundle, "promote", "3")
-        assert "version 4 of mnist failed to load" in _refused(bundle, "promote", "4")
-        assert "golden.npz is missing" in _refused(bundle, "promote", "5")
-        assert "--without-golden releases it all the same" in _refused(bundle, "promote", "5")
-        said = _refused(bundle, "promote", "9", status=2)
+        assert "version 3 of mnist failed to load" in bundle.refused("promote", "3")
+        assert "version 4 of mnist failed to load" in bundle.refused("promote", "4")
+        assert "golden.npz is missing" in bundle.refused("promote", "5")
+        assert "--without-golden releases it all the same" in bundle.refused("promote", "5")
+        said = bundle.refused("promote", "9", status=2)
         assert said.endswith("mnist has no version 9; there are 1, 2, 3, 4, 5")
     assert _versions(bundle) == [["1 stable"]] * 2
     outcomes = [outcome.partition(":")[0] for *_, outcome in _history(bundle)]
@@ -169,23 +156,23 @@ def test_what_is_not_as_it_must_be_never_answers_anybody(
 
 
 def test_a_rollback_needs_the_bad_version_not(bundle: Bundle, published: Version) -> None:
-    _done(bundle, "promote", "1")
+    bundle.done("promote", "1")
     bundle.publish(published, 2)
-    _done(bundle, "promote", "2", "--grace", "0")
+    bundle.done("promote", "2", "--grace", "0")
     shutil.rmtree(bundle.models / "2")
     for replica in (1, 2):  # with a folder that is gone, no server starts
         docker("restart", f"{PROJECT}-serving-{replica}")
-    assert _done(bundle, "rollback") == "mnist: 1 is live\n"
+    assert bundle.done("rollback") == "mnist: 1 is live\n"
     assert _versions(bundle) == [["1 stable"]] * 2
     (bundle.models / "1").rename(bundle.models / "away")
-    said = _refused(bundle, "rollback")
+    said = bundle.refused("rollback")
     assert said.endswith("mnist has no version to go back to from 1; on disk: none")
 
 
 def test_a_command_that_is_killed_is_taken_up_by_the_next(
     bundle: Bundle, published: Version
 ) -> None:
-    _done(bundle, "promote", "1")
+    bundle.done("promote", "1")
     bundle.publish(published, 2)
     lines = ("2 is loaded on a server", "step    2 is loaded\n", "step    2 is live")
     for line in lines:
@@ -193,11 +180,11 @@ def test_a_command_that_is_killed_is_taken_up_by_the_next(
         assert killed == -signal.SIGKILL
         assert _history(bundle)[-1] == ("promote", 1, 2, "")
         if line is lines[-1]:
-            assert _done(bundle, "promote", "2", "--grace", "0") == "mnist: 2 is live\n"
+            assert bundle.done("promote", "2", "--grace", "0") == "mnist: 2 is live\n"
             assert _versions(bundle) == [["2 stable"]] * 2
             assert _history(bundle)[-2] == ("promote", 1, 2, "done")
         else:
-            assert _done(bundle, "rollback") == "mnist: 1 is live\n"
+            assert bundle.done("rollback") == "mnist: 1 is live\n"
             assert _versions(bundle) == [["1 stable"]] * 2
             assert _history(bundle)[-2] == ("promote", 1, 2, "interrupted; 1 is live")
     assert "candidate" not in {one["service"] for one in bundle.status()[1]["containers"]}
