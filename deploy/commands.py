@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
 from deploy import environment
 from deploy.operate import commands as operate
+from deploy.operate import interrupts
 from deploy.operate.command_line import LOOKS, say
 from deploy.operate.errors import InputError, Refused
 from deploy.operate.stack import settings
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     try:
         options = _parser().parse_args(arguments)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        interrupts.listen()
         settings.load()
         status: int = options.run(options)
         sys.stdout.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import docker
 
 from deploy import model_config
 from deploy.model_config import Model
+from deploy.operate import interrupts
 from deploy.operate.checks import server
 from deploy.operate.errors import InputError, Refused
 from deploy.operate.models import editing
@@ -143,7 +143,7 @@ class Place:
         """Let time pass; how much of it is left is shown."""
         self.say(f"{what}, {seconds:g} s")
         with Progress(lambda passed: f"        {passed:.0f} of {seconds:g} s"):
-            time.sleep(seconds)
+            interrupts.pause(seconds)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from deploy.operate import interrupts
 from deploy.operate.errors import Refused
-from deploy.operate.stack import engine as engines
 from deploy.release import canary, history, replicas
 from deploy.release.checks import check, golden_answers
 from deploy.release.history import DONE, Entry
@@ -114,7 +114,7 @@ def _recorded(
         yield entry
     except BaseException as error:
         sentence = " ".join(str(error).split())
-        with engines.undisturbed():
+        with interrupts.ignored():
             try:
                 undone = Release(before if action == "promote" else earlier.stable)
                 place.say(f"undo    {place.name}: {undone}")

@@ -12,6 +12,7 @@ import docker
 
 from deploy import served
 from deploy.model_config import Model
+from deploy.operate import interrupts
 from deploy.operate.errors import Refused
 from deploy.operate.stack import containers
 from deploy.operate.stack.served import folder_of, models_folder
@@ -110,7 +111,7 @@ def wait(
             seconds = time.monotonic() - begun
             if seconds > timeout or (found and found.kind is Kind.FAILED):
                 raise Refused(f"after {seconds:.0f} s {what}")
-            time.sleep(_LOOK)
+            interrupts.pause(_LOOK)
 
 
 def _differences(one: Replica, model: Model) -> Iterator[Difference]:

@@ -7,7 +7,6 @@ import functools
 import json
 import os
 import re
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import docker
 import requests
 
 from deploy import FOLDER
+from deploy.operate import interrupts
 from deploy.operate.errors import Refused
 
 _TIMEOUT = 30  # seconds for one question to the engine
@@ -158,7 +158,7 @@ class Compose:
             try:
                 yield ended
             finally:
-                with undisturbed():
+                with interrupts.ignored():
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(grace)
                     process.terminate()
@@ -192,15 +192,3 @@ def _explained(said: str) -> str:
     if "could not select device driver" in said:
         return "the engine has no GPU for a container; --cpu serves without one"
     return said.strip().splitlines()[-1]
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Without Ctrl-C and SIGTERM."""
-    numbers = signal.SIGINT, signal.SIGTERM
-    handlers = [signal.signal(number, signal.SIG_IGN) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, handlers, strict=True):
-            signal.signal(number, handler)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Iterable
 
 import docker
 
+from deploy.operate import interrupts
 from deploy.operate.errors import Refused
 from deploy.operate.stack.engine import Compose
 from tfserving_client.command.progress import Progress
@@ -63,4 +63,4 @@ def _build(compose: Compose, service: str) -> None:
         Progress(lambda seconds: f"        {seconds:.0f} s"),
     ):
         while not ended():
-            time.sleep(_LOOK)
+            interrupts.pause(_LOOK)

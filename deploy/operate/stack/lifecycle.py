@@ -13,10 +13,11 @@ from typing import Any
 
 import docker
 
+from deploy.operate import interrupts
 from deploy.operate.errors import Refused
 from deploy.operate.stack import causes, images, settings
 from deploy.operate.stack.containers import Container, names, of_project
-from deploy.operate.stack.engine import Compose, undisturbed
+from deploy.operate.stack.engine import Compose
 from tfserving_client.command.progress import Progress
 
 _LOOK = 0.3  # seconds between two looks
@@ -147,7 +148,7 @@ def _change(
             _replace_servers(engine, compose, there, timeout)
         _start(engine, compose, ["up", "--detach", *services], services, timeout, known)
     except BaseException:
-        with undisturbed():
+        with interrupts.ignored():
             _take_back(engine, before, there, volumes)
         raise
 
@@ -227,7 +228,7 @@ def _start(
             hopeless = [one for one in unwell if one.id not in known and _hopeless(one)]
             if hopeless or seconds > timeout:
                 break
-            time.sleep(_LOOK)
+            interrupts.pause(_LOOK)
     words = ", ".join(_trouble(engine, one) for one in hopeless or unwell)
     raise Refused(words if hopeless else f"after {timeout:g} s {words or 'nothing has started'}")
 

@@ -15,6 +15,7 @@ import docker
 
 from deploy import model_config, served
 from deploy.model_config import ConfigError, Model
+from deploy.operate import interrupts
 from deploy.operate.access import certificates, keys
 from deploy.operate.errors import Refused
 from deploy.operate.stack.containers import Container, of_project
@@ -142,7 +143,7 @@ def settle(engine: docker.DockerClient, project: str, *, timeout: float) -> Stat
         if waited > timeout or lacking.failed - known:
             words = "; ".join(lacking.trouble)
             raise Refused(f"after {waited:.0f} s {lacking.container.name}: {words}")
-        time.sleep(1)
+        interrupts.pause(1)
 
 
 def as_json(status: Status) -> str:
