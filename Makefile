@@ -86,7 +86,7 @@ bench-releases: .venv/dev.installed  ## sixty random releases with kills under l
 bench-weights: .venv/dev.installed  ## weights as constants against variables
 	@$(bin)/python -m tests.bench.weights
 
-figures: .venv/dev.installed  ## draw the figures of export/README.md anew
+figures: .venv/dev.installed  ## draw the figures of export/INTRODUCTION.md
 	@$(bin)/python -m export.figures.draw
 
 compile := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url

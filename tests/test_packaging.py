@@ -104,11 +104,14 @@ def test_one_tensorflow_minor_everywhere() -> None:
         assert re.search(rf"^tensorflow=={re.escape(minor)}\.", LOCKS[name], re.MULTILINE)
 
 
-@pytest.mark.parametrize("readme", [ROOT / "README.md", *sorted(ROOT.glob("[!.]*/**/README.md"))])
-def test_what_a_readme_links_to_is_there(readme: Path) -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]*)(#[^)]*)?\)", readme.read_text())
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.b]*/**/*.md")])  # not in .venv and build
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]*)(#[^)]*)?\)", page.read_text())
     for path, anchor in links:
-        target = (readme.parent / path) if path else readme
+        target = (page.parent / path) if path else page
         assert target.exists(), path
         if target.is_dir():
             target /= "README.md"

@@ -1,4 +1,4 @@
-"""The figures of `export/README.md`: `make figures` draws them anew."""
+"""The figures of `export/INTRODUCTION.md`: `make figures` draws them again."""
 
 from __future__ import annotations
 
