@@ -91,7 +91,7 @@ function field(name, tensor) {
     try {
       JSON.parse(text);
     } catch {
-      throw new Trouble(`${name} is no ${isOne ? kind : `JSON of ${kind}`}: ${text.slice(0, 40)}`, Infinity);
+      throw new Trouble(`${name} is not ${isOne ? `a valid ${kind}` : `valid JSON of ${kind}`}: ${text.slice(0, 40)}`, Infinity);
     }
     return "[".repeat(around) + text + "]".repeat(around);
   };

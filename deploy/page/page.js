@@ -9,6 +9,8 @@ const STEP = 7; // units that an arrow key moves the pen
 const DRAWN = 120; // pixels, of a drawing's longer side when the model's pixels are made of it
 const MARGIN = 20; // pixels around it, by which bare paper is known
 const LARGEST = 512; // pixels, of a picture; larger ones are shrunk
+// A 3, shown while the paper is blank.
+const EXAMPLE = "M88 82C112 44 192 50 180 104C173 134 142 137 124 137C164 137 202 156 192 198C180 242 112 244 84 204";
 
 const $ = (id) => document.getElementById(id);
 const paper = $("paper");
@@ -126,7 +128,7 @@ async function take(file) {
   try {
     bitmap = await createImageBitmap(file); // turned as its camera was held
   } catch {
-    return tell("This file is no picture that the browser can read.");
+    return tell("The browser cannot read this file as a picture.");
   }
   const scale = Math.min(1, LARGEST / Math.max(bitmap.width, bitmap.height));
   const sides = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
@@ -223,7 +225,7 @@ function asking(value) {
 }
 
 async function step() {
-  await new Promise(requestAnimationFrame); // nobody sees more
+  await new Promise(requestAnimationFrame); // the screen shows no more than that
   isNew = false;
   try {
     known ??= await meet();
@@ -242,12 +244,12 @@ async function read() {
   const { picture } = current();
   if (isBlank()) {
     await newestVersion();
-    return showNothing("Nothing to read yet.");
+    return showExample();
   }
   const image = picture ? null : pixels();
   const { answer, facts } = await ask(picture ? ofPicture(picture) : ofPixels(image));
   const [{ probabilities }] = JSON.parse(answer).predictions;
-  if (saysNothing(probabilities)) showNothing("No digit to be seen in this picture.");
+  if (saysNothing(probabilities)) showNothing("There is no digit in this picture.");
   else showAnswer(image, probabilities, facts);
 }
 
@@ -281,22 +283,26 @@ function showPaper() {
   if (picture) paper.prepend(picture);
   paper.classList.toggle("used", !isBlank());
   paper.classList.toggle("down", nib.isDown);
-  $("ink").setAttribute("d", strokes.join(""));
+  $("ink").setAttribute("d", isBlank() ? EXAMPLE : strokes.join(""));
   $("nib").setAttribute("cx", nib.x);
   $("nib").setAttribute("cy", nib.y);
 }
 
 function showAnswer(image, probabilities, facts) {
   const [first, second] = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
-  const share = probabilities[first];
   $("answer").classList.remove("nothing");
   $("digit").textContent = first;
-  if (share > 0.9) say(`Surely ${named(first)}.`);
-  else if (share > 0.5) say(`Probably ${named(first)}.`);
-  else say(`${isOne(probabilities) ? "" : "This does not look like one digit. "}Perhaps ${named(first)}, or ${named(second)}.`);
+  say(inWords(probabilities, first, second));
   $("facts").textContent = facts;
   showBars(probabilities, first);
-  showSeen(image);
+  showSeen(image, "What the model sees");
+}
+
+function inWords(probabilities, first, second) {
+  if (probabilities[first] > 0.9) return `Almost certainly ${named(first)}.`;
+  if (probabilities[first] > 0.5) return `Probably ${named(first)}.`;
+  const doubt = isOne(probabilities) ? "Not sure." : "This does not look like one digit.";
+  return `${doubt} Perhaps ${named(first)}, or ${named(second)}.`;
 }
 
 // Of a blank picture all ten are equal.
@@ -307,13 +313,16 @@ const isOne = (probabilities) => Math.min(...probabilities) < 0.05;
 
 const named = (digit) => (digit === 8 ? "an 8" : `a ${digit}`);
 
-function showNothing(words) {
+// What the model would see of the example; it is not asked.
+const showExample = () => showNothing("Nothing drawn yet.", example);
+
+function showNothing(words, image = null) {
   $("answer").classList.add("nothing");
   $("digit").textContent = "?";
   say(words);
   $("facts").textContent = "";
   showBars([]);
-  showSeen(new Uint8Array(28 * 28));
+  showSeen(image, "An example of what the model sees");
 }
 
 function showBars(probabilities, first) {
@@ -326,9 +335,10 @@ function showBars(probabilities, first) {
 }
 
 // Of a picture only the graph knows it.
-function showSeen(image) {
+function showSeen(image, words) {
   $("view").hidden = !image;
   if (!image) return;
+  $("which").textContent = words;
   const shown = new ImageData(28, 28);
   image.forEach((ink, i) => shown.data.set([ink, ink, ink, 255], 4 * i));
   $("seen").getContext("2d").putImageData(shown, 0, 0);
@@ -379,6 +389,8 @@ addEventListener("hashchange", () => {
   takeKey(); // a link with a key, pasted into the tab that asks for one
   wake();
 });
-showNothing("Nothing to read yet.");
-changed(); // finds out whether the server answers, and asks for a key
+showPaper();
+const example = pixels();
+showExample();
+changed(); // finds out whether the server answers and whether it needs a key
 if (getComputedStyle(paper).touchAction === "none") $("incomplete").remove(); // its style is here, too

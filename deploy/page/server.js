@@ -1,4 +1,4 @@
-// Asking a model over REST, and saying in plain words why there is no answer.
+// Calls a model over REST, and says in plain words why there is no answer.
 
 const KEY = "key"; // its name in the address's fragment and in the session's storage
 const TIMEOUT = 10_000; // ms
@@ -94,13 +94,13 @@ async function call(path, request) {
 
 function explained({ status, headers }, body, key) {
   const seconds = Number(headers.get("Retry-After")) || PAUSE;
-  if (status === 400) return [`The server refuses the question: ${reason(body)}`, Infinity];
+  if (status === 400) return [`The server refused the request: ${reason(body)}`, Infinity];
   if (status === 401 && !key) return ["This server asks for a key.", Infinity];
   if (status === 401) return ["This key is not known here.", Infinity];
-  if (status === 404) return ["The server has no such model yet. Trying again …", seconds];
-  if (status === 429) return [`Too many questions. Going on in ${seconds} s.`, seconds];
+  if (status === 404) return ["The server has not loaded this model yet. Trying again …", seconds];
+  if (status === 429) return [`Too many requests. Trying again in ${seconds} s.`, seconds];
   if (status >= 500) return ["The server is not ready. Trying again …", seconds];
-  return [`The server refuses the question (${status}).`, Infinity];
+  return [`The server refused the request (${status}).`, Infinity];
 }
 
 function reason(body) {

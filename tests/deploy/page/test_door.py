@@ -73,7 +73,7 @@ def test_a_key_pasted_into_the_address_of_the_page_that_asks_for_one(
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
-        ((429, {"Retry-After": "1"}), "Too many questions. Going on in 1 s."),
+        ((429, {"Retry-After": "1"}), "Too many requests. Trying again in 1 s."),
         ((503, {"Retry-After": "1"}), "The server is not ready. Trying again …"),
         ((500, {}), "The server is not ready. Trying again …"),
     ],
@@ -103,7 +103,7 @@ def test_what_is_refused_for_good_is_not_asked_again(page: Page, door: Door, zer
     door.refusal = (403, {})
     page.draw(zero)
     page.until(page.is_settled, "it to give up")
-    assert page.text("why") == "The server refuses the question (403)."
+    assert page.text("why") == "The server refused the request (403)."
 
 
 def test_the_server_goes_and_comes_back(
@@ -126,7 +126,7 @@ def test_a_page_of_which_a_part_is_lost_asks_to_be_loaded_again(
     assert not page.browser.find_elements(By.ID, "incomplete")
     door.lost = f"/{lost}"
     page.until(lambda: not page.loads(door.url) and page.at("incomplete"), "the rest of the page")
-    page.until(lambda: page.text("incomplete").endswith("Load it again."), "the notice")
+    page.until(lambda: page.text("incomplete").endswith("Please load it again."), "the notice")
     door.lost = ""
     page.open(door.url)
     page.draw(zero)

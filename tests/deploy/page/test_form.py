@@ -74,10 +74,10 @@ def test_each_signature_has_its_fields_and_what_the_server_refuses_is_told(
     assert form.rows() == [["scaled", "10.0"]]
     form.fill(area="four")
     form.send()
-    assert page.text("why") == "area is no float: four"
+    assert page.text("why") == "area is not a valid float: four"
     form.fill(area='"four"')
     form.send()
-    assert page.text("why").startswith("The server refuses the question: ")
+    assert page.text("why").startswith("The server refused the request: ")
     form.fill(area="4")
     form.send()
     assert page.text("why") == ""

@@ -13,24 +13,65 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from export.publication.serving_path import ServedModel
+from tests.conftest import Version
 from tests.deploy.page.conftest import Page
 from tests.deploy.page.door import Door
 from tests.deploy.page.strokes import Stroke
 from tests.ways_up import ORIENTATION
 
-EMPTY = [[0] * 28] * 28
+
+@pytest.fixture
+def example(page: Page) -> list[list[int]]:
+    """What the fresh page shows as an example of what the model sees."""
+    return page.seen()
 
 
-def test_a_fresh_page_invites_and_asks_nothing(page: Page, door: Door) -> None:
-    assert (page.answer(), page.text("words")) == ("?", "Nothing to read yet.")
-    assert page.seen() == EMPTY
+def test_a_fresh_page_shows_an_example_and_asks_nothing(
+    page: Page, door: Door, example: list[list[int]], published: Version
+) -> None:
+    assert (page.answer(), page.text("words")) == ("?", "Nothing drawn yet.")
+    assert page.text("invitation") == "An example. Draw your own here."
+    assert page.text("view").startswith("An example of what the model sees")
     assert not door.images()
+    # It is a 3, for the model too.
+    with ServedModel(published.path) as model:
+        images = np.array([example], np.uint8)
+        assert model.run("serving_default", images)["digits"].tolist() == [3]
+
+
+def test_the_example_makes_way_for_a_drawing(page: Page, zero: Stroke) -> None:
+    page.draw(zero)
+    page.answer()
+    assert page.text("invitation") == ""
+    assert page.text("view").startswith("What the model sees")
+    assert page.run("return getComputedStyle(document.getElementById('ink')).opacity") == "1"
+
+
+def test_it_tells_of_its_data_its_abilities_and_how_sure_it_is(page: Page) -> None:
+    data, reads, sure = (dd.text for dd in page.at("about").find_elements(By.TAG_NAME, "dd")[:3])
+    assert data.startswith("MNIST, ")
+    assert "from 0 to 9" in reads
+    assert "It cannot read letters" in reads
+    for words in ("Almost certainly", "probably", "It can be wrong"):
+        assert words in sure
+
+
+def test_doubt_is_told_in_the_words_that_the_page_explains(page: Page, door: Door) -> None:
+    for shares, words in {
+        (0.98, 0.02): "Almost certainly a 0.",
+        (0.72, 0.28): "Probably a 0.",
+        (0.5, 0.5): "Not sure. Perhaps a 0, or a 1.",
+    }.items():
+        door.answer = {"predictions": [{"probabilities": [*shares, *[0.0] * 8]}]}
+        page.draw([(0.4, 0.4), (0.6, 0.6)])
+        page.until(lambda words=words: page.text("words") == words, words)
 
 
 def test_drawing_with_the_mouse(page: Page, zero: Stroke) -> None:
     page.draw(zero)
     assert page.answer() == "0"
-    assert page.text("words").endswith("a 0.")
+    assert page.text("words") == "Almost certainly a 0."
     assert page.text("facts").startswith("version ")
     assert page.text("facts").endswith(" ms")
     # Ten bars, of which the zero's is the longest, as is said beside it.
@@ -64,7 +105,7 @@ def test_answers_come_while_drawing(page: Page, door: Door, zero: Stroke) -> Non
 def test_what_is_shown_is_what_the_model_saw(page: Page, door: Door, zero: Stroke) -> None:
     page.draw(zero)
     page.answer()
-    assert page.seen() == door.images()[-1] != EMPTY
+    assert page.seen() == door.images()[-1]
 
 
 def test_a_finger_draws_and_does_not_scroll(page: Page, zero: Stroke) -> None:
@@ -139,7 +180,7 @@ def test_drawing_with_keys(page: Page) -> None:
     assert page.answer() == "?"
 
 
-def test_undo_and_clear(page: Page, zero: Stroke) -> None:
+def test_undo_and_clear(page: Page, example: list[list[int]], zero: Stroke) -> None:
     page.draw(zero)
     page.answer()
     one = page.seen()
@@ -151,7 +192,7 @@ def test_undo_and_clear(page: Page, zero: Stroke) -> None:
     assert page.seen() == one
     page.at("clear").click()
     assert page.answer() == "?"
-    assert page.seen() == EMPTY
+    assert page.seen() == example
     ActionChains(page.browser).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
     assert page.answer() == "0"
     for _ in range(3):  # once more than there is
@@ -159,10 +200,11 @@ def test_undo_and_clear(page: Page, zero: Stroke) -> None:
     assert page.answer() == "?"
 
 
-def test_a_tap_leaves_a_dot(page: Page) -> None:
+def test_a_tap_leaves_a_dot(page: Page, example: list[list[int]]) -> None:
     page.draw([(0.5, 0.5), (0.5, 0.5)])
     page.answer()
-    assert page.seen() != EMPTY
+    assert np.any(page.seen())
+    assert page.seen() != example
 
 
 @pytest.mark.parametrize("size", [0.3, 1.3])
@@ -236,12 +278,12 @@ def test_a_pasted_picture(page: Page) -> None:
 def test_what_is_no_picture_and_what_shows_nothing(page: Page, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no picture")
     page.drop(tmp_path / "notes.png")
-    page.until(lambda: "no picture" in page.text("why"), "the refusal")
+    page.until(lambda: "cannot read this file" in page.text("why"), "the refusal")
     Image.new("L", (200, 100), 220).save(tmp_path / "blank.png")
     page.drop(tmp_path / "blank.png")
-    page.until(lambda: page.text("words") == "No digit to be seen in this picture.", "the words")
+    page.until(lambda: page.text("words") == "There is no digit in this picture.", "the words")
     assert page.text("why") == ""
-    assert page.seen() == EMPTY
+    assert not page.at("view").is_displayed()
 
 
 def test_a_picture_of_something_else_is_told(page: Page, tmp_path: Path) -> None:
@@ -258,7 +300,7 @@ def test_drawing_after_a_picture_begins_on_new_paper(
 ) -> None:
     Image.new("L", (200, 100), 220).save(tmp_path / "blank.png")
     page.drop(tmp_path / "blank.png")
-    page.until(lambda: page.text("words").startswith("No digit"), "the words")
+    page.until(lambda: page.text("words").startswith("There is no digit"), "the words")
     page.draw(zero)
     assert page.answer() == "0"
 
@@ -267,7 +309,7 @@ def test_a_picture_that_comes_while_the_pen_is_down(page: Page, tmp_path: Path) 
     Image.new("L", (200, 100), 220).save(tmp_path / "blank.png")
     page.press(Keys.TAB, Keys.TAB, " ", *[Keys.ARROW_DOWN] * 3)
     page.drop(tmp_path / "blank.png")
-    page.until(lambda: page.text("words").startswith("No digit"), "the words")
+    page.until(lambda: page.text("words").startswith("There is no digit"), "the words")
     page.press(*[Keys.ARROW_DOWN] * 9)  # the pen is up
     assert page.answer() == "?"
     page.press(" ", *[Keys.ARROW_UP] * 12)
@@ -283,7 +325,7 @@ def test_no_window_scrolls_sideways(page: Page, zero: Stroke, width: int) -> Non
     page.draw(zero)
     assert page.answer() == "0"
     assert page.run("return document.documentElement.scrollWidth") <= width
-    # The answer is in sight of who draws.
+    # The answer is visible while drawing.
     page.run("scrollTo(0, 0)")
     assert page.run("return document.getElementById('digit').getBoundingClientRect().bottom") < 740
 
