@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,19 @@ def test_the_checkout_itself_installs_no_package(tmp_path: Path) -> None:
 
 def test_bundle_and_client_have_one_version() -> None:
     assert BUNDLE["project"]["version"] == tfserving_client.__version__
+    assert CLIENT["dynamic"] == ["version"]  # from the package, whose __version__ it is
+
+
+def test_the_changelog_has_the_version_newest_with_its_day() -> None:
+    titles = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert titles[0] == "Unreleased"
+    versions = [re.fullmatch(r"(\d+\.\d+\.\d+) – (\d{4}-\d\d-\d\d)", title) for title in titles[1:]]
+    assert all(versions), titles
+    numbers = [tuple(map(int, match[1].split("."))) for match in versions if match]
+    days = [date.fromisoformat(match[2]) for match in versions if match]
+    assert ".".join(map(str, numbers[0])) == BUNDLE["project"]["version"]
+    assert numbers == sorted(set(numbers), reverse=True)
+    assert days == sorted(days, reverse=True)
 
 
 def test_one_tensorflow_minor_everywhere() -> None:
