@@ -1,4 +1,4 @@
-"""Train the digit network, or take a model that is there, and publish it for TensorFlow Serving.
+"""Train the digit network, or take your own model, and publish it for TensorFlow Serving.
 
 Exit status: 0 published, 1 refused by a check (nothing published), 2 bad usage or input,
 130 interrupted (nothing left behind). The last line on standard output is the version's path.
@@ -24,7 +24,7 @@ from export.progress import say, without_native_notes
 if TYPE_CHECKING:
     from export.publication.pipeline import Published
 
-# Flags that mean something for the digits alone, and for a model brought alone.
+# Flags that are only for the digits, and flags that are only for a model of your own.
 _DIGITS = ("data", "recipe", "epochs", "batch_size", "seed", "min_accuracy")
 _MODELS = ("samples", "import", "min", "max")
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"publish version {published.version}")
     if published.removed:
         say(f"keep    removed versions {', '.join(map(str, published.removed))}")
-    # If nobody reads, the version is there all the same.
+    # The version is published even if its path cannot be printed.
     with contextlib.suppress(OSError, ValueError):
         if options.json:
             print(_report(published), flush=True)
@@ -69,15 +69,15 @@ def _complete(options: argparse.Namespace, parser: argparse.ArgumentParser) -> N
     options.brought = options.model or options.check
     for flag in _DIGITS if options.brought else _MODELS:
         if getattr(options, flag) != parser.get_default(flag):
-            which = "the digits alone" if options.brought else "--model and --check"
-            parser.error(f"argument --{flag.replace('_', '-')}: for {which}")
+            which = "the digits" if options.brought else "--model and --check"
+            parser.error(f"argument --{flag.replace('_', '-')}: only for {which}")
     if options.model and not options.name:
-        parser.error("argument --model: needs --name, the name that the server has for it")
+        parser.error("argument --model: needs --name, the model's name on the server")
     options.name = options.name or (options.check.resolve().stem if options.check else "mnist")
 
 
 def _run(options: argparse.Namespace) -> Published:
-    """Look at what is given before TensorFlow is started, which takes seconds."""
+    """Check the input before TensorFlow is started, which takes seconds."""
     from export.digits.data import sources
     from export.models import given, samples
     from export.publication.repository import Repository
@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> Published:
         )
     if find_spec("tensorflow"):
         say("        starting TensorFlow")
-    # A server may be at work on the same GPU, and by default TensorFlow takes all of its memory.
+    # A server may use the same GPU, and by default TensorFlow takes all of its memory.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with without_native_notes():
         import tensorflow as tf
@@ -168,8 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--verify",
         action="store_true",
-        help="before it is published, hold it on a throw-away server against its golden answers: "
-        "that of SERVING_IMAGE or SERVING_BINARY, or the local one",
+        help="before it is published, compare its answers on a temporary server with its golden "
+        "answers: that of SERVING_IMAGE or SERVING_BINARY, or the local one",
     )
     add("--json", action="store_true", help="print the report as one JSON object")
 
@@ -266,7 +266,7 @@ def _limit(text: str) -> tuple[str, float]:
 
 
 def _open_closed_outputs() -> None:
-    """Whoever started this may have closed them; a run is not lost for it."""
+    """The parent process may have closed them; the run goes on."""
     nowhere = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
 
@@ -274,7 +274,7 @@ def _open_closed_outputs() -> None:
 def _silence_native_logs() -> None:
     """Keep the C++ libraries' notes from between the lines of progress.
 
-    Some of them heed no log level and write straight to file descriptor 2; Python's own standard
+    Some of them ignore the log level and write straight to file descriptor 2; Python's own standard
     error goes on as before. What matters is raised. TF_CPP_MIN_LOG_LEVEL=0 shows all of them.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":

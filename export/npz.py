@@ -54,7 +54,9 @@ def read(
         raise
     except Exception as error:  # a damaged file leads its readers to errors of any kind
         kind = _kind(file)
-        raise InputError(f"{where} is no readable .npz of plain arrays: {error}{kind}") from error
+        raise InputError(
+            f"{where} is not a readable .npz of plain arrays: {error}{kind}"
+        ) from error
 
 
 def _kind(file: BinaryIO) -> str:

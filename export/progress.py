@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 
 def say(line: str) -> None:
-    """Print one line of progress; a run is not lost where nobody can read it."""
+    """Print one line of progress; a run goes on even if the line cannot be written."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""What went wrong and what to do about it, in a person's words: from those of server and transport.
+"""What went wrong and what to do about it, in plain words, from the words of server and transport.
 
 The README's table "What an error says" lists these.
 """
@@ -48,7 +48,7 @@ _BY_PROXY = _Known(
 _SILENT = _Known(
     r"not connected in time",
     "the host does not answer",
-    "is the address right, and no firewall between?",
+    "is the address right, and is there a firewall in between?",
 )
 _SILENT_IN_TLS = _Known(
     r"no answer to TLS",
@@ -70,28 +70,28 @@ _CONNECTION = (
            "pass tls=Tls(ca=…), on the command line --ca, with the PEM file of the authority that "
            "signed it", is_permanent=True),
     _Known(r"certificate.required|unknown.ca\b|bad.certificate|handshake.failure",
-           "the server asks for a certificate of yours, signed by an authority that it trusts",
+           "the server asks for a client certificate, signed by an authority that it trusts",
            "pass tls=Tls(certificate=…, key=…), on the command line --cert and --key",
            is_permanent=True),
     _Known(r"wrong.version.number|record.layer.failure|packet.length.too.long|http_request",
            "this port speaks plain {protocol}, without TLS", "use {plain}://", is_permanent=True),
-    _Known(r"missing selected ALPN", "this port speaks TLS, but no gRPC",
+    _Known(r"missing selected ALPN", "this port speaks TLS, but not gRPC",
            "use https:// for REST, or the port of gRPC", is_permanent=True),
     _BY_PROXY,
     _Known(r"name or service not known|name resolution|errors resolving|no address associated",
-           "the name of the host is not known here", "is it spelled right?"),
+           "the host name is not known here", "is it spelled right?"),
     _SILENT_IN_TLS,
     _SILENT,
     _Known(r"refused|connect call failed", "the connection was refused", _UP),
     _Known(r"no such file or directory", "there is no such socket",
            "is the server up and the path right?"),
-    _Known(r"no route to host|(?:network|host) is unreachable", "no network leads to the host",
+    _Known(r"no route to host|(?:network|host) is unreachable", "there is no network route to the host",
            "is the address right?"),
     _Known(r"backends failing.*(?:socket closed|reset by peer)|hung up at once",
            "the server hung up without an answer", "{hint}"),
     _Known(r"socket closed|reset by peer|hung up|broken pipe|stream removed|connection was lost"
            r"|goaway|eof occurred", "the connection broke"),
-    _Known(r"timed out|ping timeout|keepalive", "the server vanished: it stopped answering"),
+    _Known(r"timed out|ping timeout|keepalive", "the server stopped answering"),
 )  # fmt: skip
 _KNOWN: Mapping[str, tuple[_Known, ...]] = {
     "Unreachable": _CONNECTION,
@@ -109,7 +109,7 @@ _KNOWN: Mapping[str, tuple[_Known, ...]] = {
         _Known(r"Servable not found for request: Specific\(.*, (-?\d+)\)",
                "version {0} of {model} is not loaded", "status() lists the versions that are"),
         _Known(r"Could not find any versions of model", "the server has no {model}",
-               "pass as model= what the server's configuration names it"),
+               "pass as model= the name in the server's configuration"),
         _Known(r"Could not find version (\d+) of model", "the server has no version {0} of {model}",
                "status() lists the versions that it has"),
     ),
@@ -125,7 +125,7 @@ _KNOWN: Mapping[str, tuple[_Known, ...]] = {
                "metadata() lists those that it has"),
         _Known(r"Signature input alias: (\S+?)\(.*not found in request", "input {0!r} is missing",
                "metadata() lists the inputs"),
-        _Known(r"Malformed request: \w+ (\S+)", "the server knows no path {0}",
+        _Known(r"Malformed request: \w+ (\S+)", "the server does not know the path {0}",
                "is the path in the URL right?"),
         _Known(r"larger than max|request entity too large",
                "the request is larger than the server takes", "ask for less at once"),
@@ -137,13 +137,13 @@ _KNOWN: Mapping[str, tuple[_Known, ...]] = {
     "BadResponse": (
         _Known(r"Failed parsing HTTP/2|Trying to connect an", "this port does not speak gRPC",
                "for REST use {rest}://"),
-        _Known(r"Received http2 header with status: (\d+)", "what answered is no gRPC server, but "
-               "one of HTTP, with status {0}", "for REST use {rest}://"),
+        _Known(r"Received http2 header with status: (\d+)", "what answered is an HTTP server, not "
+               "a gRPC server: it says status {0}", "for REST use {rest}://"),
         _Known(r"the answer is HTTP/2", "this port speaks gRPC", "use grpc://, or REST's port"),
         _Known(r"the answer is TLS|plain HTTP request was sent to HTTPS port",
                "this port speaks TLS", "use {secure}://"),
-        _Known(r"^HTTP (\d+) (?!\{)", "what answered is not TensorFlow Serving, but something that "
-               "says HTTP {0}", "are the port and the path in the URL right?"),
+        _Known(r"^HTTP (\d+) (?!\{)", "what answered is not TensorFlow Serving: it says HTTP {0}",
+               "are the port and the path in the URL right?"),
         _Known(r"the answer is not HTTP", "what answers on this port is not HTTP",
                "is the port right?"),
     ),
@@ -175,7 +175,7 @@ def _words(endpoint: str, model: str) -> dict[str, str]:
     plain = "grpc" if is_grpc else "http"
     hint = f"if this port speaks TLS, use {plain}s://"
     if not is_plain:
-        hint = "if it asks for a certificate of yours, pass tls=Tls(certificate=…, key=…)"
+        hint = "if it asks for a client certificate, pass tls=Tls(certificate=…, key=…)"
     return {
         "model": f"model {model!r}",
         "protocol": "text" if is_grpc else "HTTP",  # of gRPC or of HTTP: TLS cannot tell

@@ -44,7 +44,7 @@ class ServingError(Exception):
     """Base of every error that this package raises."""
 
 
-DigitsError = ServingError  # its name in the client that knew nothing but digits
+DigitsError = ServingError  # its name before 0.1.0
 
 
 class InvalidInput(ServingError, ValueError):
@@ -67,7 +67,7 @@ class CallError(ServingError):
 
     Attributes:
         context: what was asked of whom.
-        cause: what went wrong, in a person's words.
+        cause: what went wrong, in plain words.
         advice: what to do about it; may be empty.
         is_permanent: trying again is useless until somebody changes something.
         server_text: the server's (or transport's) own words.
@@ -130,13 +130,13 @@ class Rejected(CallError, ValueError):
 
 
 class AccessDenied(CallError, PermissionError):
-    """The gateway wants a key, or forbids this call."""
+    """The gateway needs a key, or does not allow this call."""
 
     advice = "pass api_key= or tls=; ask the gateway's operator what is allowed"
 
 
 class Overloaded(CallError):
-    """The server or the gateway has no room for this request now."""
+    """The server or the gateway is full; it may take this request later."""
 
     advice = "try again later, or send less at once"
     transient = True

@@ -1,4 +1,4 @@
-"""A server in memory, for the tests of whoever calls `classify` or `predict`.
+"""A server in memory, to test code that calls `classify` or `predict`.
 
     server = FakeServer()
     server.will_answer(7)

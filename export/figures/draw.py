@@ -17,7 +17,7 @@ _BLUE, _RED, _GREEN, _GREY = "#2563eb", "#dc2626", "#16a34a", "#9ca3af"
 
 
 def main() -> None:
-    """Draw all figures as SVG files beside this one."""
+    """Draw all figures as SVG files next to this one."""
     figures = {"activations.svg": _activations(), "softmax.svg": _softmax(), "walk.svg": _walk()}
     for name, figure in figures.items():
         save(figure, name)

@@ -1,4 +1,4 @@
-"""How figures are written: as SVG, beside this file."""
+"""How figures are written: as SVG, next to this file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ FOLDER = Path(__file__).parent
 
 
 def save(figure: Figure, name: str) -> None:
-    """Write a figure beside this file and say where.
+    """Write a figure next to this file and say where.
 
-    The same figure gives the same bytes, so that drawing anew changes nothing by itself.
+    The same figure gives the same bytes, so that drawing it again changes nothing.
     """
     with mpl.rc_context({"svg.hashsalt": "digits-serving"}):
         figure.savefig(FOLDER / name, metadata={"Date": None})

@@ -55,7 +55,7 @@ class Brought:
     def golden(self, served: ServedModel) -> Golden:
         """Of each signature that the samples fit, or made inputs.
 
-        Only Keras can be asked beside the server; a SavedModel has to answer the same twice.
+        Only Keras can be compared with the server; a SavedModel has to answer the same twice.
         """
         if not (names := sorted(served.signatures)):
             raise InputError(f"{self._path} has no signature: save it with signatures=…")

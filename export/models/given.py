@@ -21,7 +21,7 @@ def check(path: Path) -> None:
             return
         inner = sorted(graph.parent for graph in path.glob("*/saved_model.pb"))
         hint = f"; {inner[-1]} has one" if inner else ""
-        raise InputError(f"{path} is no SavedModel: it holds no saved_model.pb{hint}")
+        raise InputError(f"{path} is not a SavedModel: it holds no saved_model.pb{hint}")
     try:
         with path.open("rb") as file:
             if path.suffix in {".h5", ".hdf5"} and file.read(len(_HDF5)) == _HDF5:
@@ -33,6 +33,6 @@ def check(path: Path) -> None:
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
     raise InputError(
-        f"{path} is no model: expected a file as model.save('NAME.keras') writes it, its older "
+        f"{path} is not a model: expected a file as model.save('NAME.keras') writes it, its older "
         "form .h5, or the folder of a SavedModel"
     )

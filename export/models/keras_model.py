@@ -43,7 +43,7 @@ class KerasModel:
     def __init__(self, path: Path, imports: Sequence[str], samples: Samples) -> None:
         self._model = _load(path, imports)
         self._structure, self._specs = _inputs(self._model, samples)
-        # A class of one's own need not have it.
+        # Your own class need not have it.
         knows = "training" in inspect.signature(self._model.call).parameters
         self._inference = {"training": False} if knows else {}
         compute = {layer.compute_dtype for layer in _layers(self._model)}
@@ -174,7 +174,7 @@ def _inputs(model: keras.Model, samples: Samples) -> tuple[Any, dict[str, tf.Ten
             )
             for path, tensor in tree.flatten_with_path(structure)
         }
-    # Of what a class of one's own was called with when it was saved, it tells the shapes alone.
+    # It tells only the shapes that your own class was called with when it was saved.
     shapes = (model.get_build_config() or {}).get("input_shape")
     if shapes is None or (isinstance(shapes, list) and isinstance(shapes[0], list)):
         raise InputError(

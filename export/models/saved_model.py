@@ -11,7 +11,7 @@ from export.models import graph
 from export.progress import say
 
 _SLOT, _STATE = ".OPTIMIZER_SLOT", "optimizer/"
-# What an earlier publication put beside it.
+# What an earlier publication added to it.
 _OURS = ("golden.npz", "model_card.json", "SHA256SUMS", "*.png", "*.svg")
 
 

@@ -7,7 +7,7 @@ which of the other arrays belong to which signature, and how far an answer may b
                          "outputs": {"price": "serving_default/outputs/price"}}}
 
 The first dimension of an input is its rows; one without dimensions belongs to all rows. Strings are
-fixed-width bytes, and beside each such array lies `NAME/lengths`, int64 of its shape, because NumPy
+fixed-width bytes, and with each such array comes `NAME/lengths`, int64 of its shape, because NumPy
 takes zeros off their ends. Outputs that are not listed need not be compared. Floats may differ by
 `tolerance` (times the largest magnitude in the golden output, where that is above 1), all else not
 at all.

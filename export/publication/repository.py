@@ -1,7 +1,7 @@
 """The model repository on disk: `<root>/<name>/<N>/`, and how a version appears in it.
 
 A server may look at any instant and loads whatever directory has a number for a name. So a version
-is made beside its place under a name that is no number, brought to the disk, and renamed: at every
+is made next to its place under a name that is no number, flushed to disk, and renamed: at every
 instant it is either all there or not there.
 
 A number is never given twice, not even after its directory was removed: a server remembers numbers,
@@ -28,7 +28,7 @@ from export.publication import manifest
 _HIGHEST = 2**63 - 1  # the server's version numbers are int64
 _VERSION = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 _STAGING, _LOCK = ".staging-", ".lock"
-# Readable by the server's user, whoever publishes and whatever the umask.
+# Readable by the server's user, independent of who publishes and of the umask.
 _FOLDER_MODE, _FILE_MODE = 0o755, 0o644
 
 
@@ -73,7 +73,7 @@ class Repository:
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """A folder for the candidate, beside its place; gone at the end unless published.
+        """A folder for the candidate, next to its place; gone at the end unless published.
 
         What killed runs left is removed first: each run holds a lock in its folder while it lives.
         """
@@ -195,7 +195,7 @@ def _lock(path: Path, how: int = 0) -> int:
         except OSError:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # whoever held it removed the file meanwhile
+        os.close(descriptor)  # the process that held it has removed the file
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -22,7 +22,7 @@ def named_versions(root: Path, name: str) -> set[int]:
     under another path.
 
     Raises:
-        InputError: one of the files is no such text proto.
+        InputError: one of the files is not a valid text proto.
         OSError: one cannot be read.
     """
     models = [
@@ -37,7 +37,7 @@ def named_versions(root: Path, name: str) -> set[int]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """What servers read: the bundle's own, this machine's, its copy, and one beside the models."""
+    """What servers read: the bundle's own, this machine's, its copy, and one next to the models."""
     yield _DEPLOY / "server" / NAME
     machine = _DEPLOY / "machine"
     for path in (machine / "server" / NAME, machine / "config" / NAME, root / NAME):
@@ -49,4 +49,4 @@ def _read(path: Path) -> model_server_config_pb2.ModelServerConfig:
     try:
         return text_format.Parse(path.read_bytes(), model_server_config_pb2.ModelServerConfig())
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no ModelServerConfig: {error}") from None
+        raise InputError(f"{path} is not a ModelServerConfig: {error}") from None

@@ -42,10 +42,10 @@ PATIENT = Policy(attempts=4, timeout=30)
 
 NOT_TRUSTED = "the server's certificate is not trusted; pass tls=Tls(ca=…), on the command line"
 OTHER_NAME = "the server's certificate is for another name than the URL's; use a name that is in"
-ASKED_FOR = "the server asks for a certificate of yours, signed by an authority that it trusts"
+ASKED_FOR = "the server asks for a client certificate, signed by an authority that it trusts"
 PLAIN_HTTP = "this port speaks plain HTTP, without TLS; use http://"
 PLAIN_TEXT = "this port speaks plain text, without TLS; use grpc://"
-HUNG_UP = "the server hung up without an answer; if it asks for a certificate of yours, pass"
+HUNG_UP = "the server hung up without an answer; if it asks for a client certificate, pass"
 REFUSED = "the connection was refused; is the server up and the port right?"
 
 
@@ -122,7 +122,7 @@ def test_plain_text_on_a_tls_port(shell: Shell, serve: Serve) -> None:
         (b"\0\0\x12\4\0\0\0\0\0", "this port speaks gRPC; use grpc://, or REST's port"),
         (b"SSH-2.0 hello", "what answers on this port is not HTTP; is the port right?"),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\n<html>",
-         "what answered is not TensorFlow Serving, but something that says HTTP 404; are the port"),
+         "what answered is not TensorFlow Serving: it says HTTP 404; are the port"),
         (b"HTTP/1.1 400 Bad\r\nContent-Length: 58\r\n\r\n"
          b"<html>The plain HTTP request was sent to HTTPS port</html>",
          "this port speaks TLS; use https://"),
@@ -152,7 +152,7 @@ def test_nobody_listens(shell: Shell, scheme: str, host: str, closed_port: int) 
 def test_a_name_that_nobody_has(shell: Shell, protocol: str) -> None:
     with shell(f"{protocol}://no-such-name.invalid", policy=ONCE) as digits:
         said = str(_said(digits))
-        assert said.startswith("the name of the host is not known here; is it spelled right?")
+        assert said.startswith("the host name is not known here; is it spelled right?")
 
 
 @pytest.mark.parametrize("prefix", ["unix", "http+unix"])
@@ -217,7 +217,7 @@ NOT_FOUND, INVALID = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT
         (INVALID, 400, "Signature input alias: images(feed name: a:0) not found in request and no",
          "input 'images' is missing; metadata() lists the inputs (model"),
         (INVALID, 400, "Malformed request: POST /x/v1/models/mnist",
-         "the server knows no path /x/v1/models/mnist; is the path in the URL right?"),
+         "the server does not know the path /x/v1/models/mnist; is the path in the URL right?"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, 413, "Received message larger than max (5 vs. 4)",
          "the request is larger than the server takes; ask for less at once"),
         (INVALID, 400, "Expects arg[0] to be float but double is provided\n\t [[{{node a/b}}]]",
@@ -283,7 +283,7 @@ def test_a_client_is_not_pickled_and_shows_what_it_asks(kind: Any) -> None:
         ("grpc:a:8500", "did you mean grpc://a:8500?"),
         ("grpc:8500", "did you mean grpc://grpc:8500?"),
         ("a.b/serving", "did you mean http://a.b/serving?"),
-        ("grpc://a:1/serving", "and gRPC knows no path; expected grpc://a:1"),
+        ("grpc://a:1/serving", "but a gRPC URL has no path; expected grpc://a:1"),
         ("http://a,http://b", "expected http:// once, then host,host"),
         ("http://a:1/v1", "and the client adds /v1 itself; pass http://a:1"),
         ("http://a:1/v1/models/", "and the client adds /v1/models itself; pass http://a:1"),

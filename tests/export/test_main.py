@@ -172,7 +172,7 @@ def test_keep_spares_what_the_servers_configuration_names(
         (["--version=3"], "--version 3: "),
         (["--name=a/b"], "--name 'a/b'"),
         (["--data=nowhere"], "--data nowhere: no such file or folder"),
-        (["--data=pyproject.toml"], "pyproject.toml is no readable .npz"),
+        (["--data=pyproject.toml"], "pyproject.toml is not a readable .npz"),
         (["--data=tests"], "neither train-images-idx3-ubyte nor"),
         (["--repository=/dev/null/models"], "/dev/null/models: Not a directory"),
         (["--repository=/proc/models"], "/proc/models: "),

@@ -77,7 +77,7 @@ def checked_headers(headers: Any) -> Headers:
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
             raise InvalidInput(f"the value of header {name!r} is not text in printable ASCII")
         if value != value.strip():
-            raise InvalidInput(f"the value of header {name!r} is not without blanks around it")
+            raise InvalidInput(f"the value of header {name!r} has blanks around it")
     return Headers(headers)
 
 

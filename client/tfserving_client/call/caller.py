@@ -53,7 +53,7 @@ class Caller:
         targets: the servers, which share the calls.
         policy: when a call is tried again.
         headers: sent with every request.
-        observe: called before each attempt; what it returns is entered around the attempt.
+        observe: called before each attempt; returns a context manager that encloses the attempt.
         wire: makes the question whether what was not found is loading.
     """
 

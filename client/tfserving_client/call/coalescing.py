@@ -1,10 +1,10 @@
 """Many callers, one request: who waits, who sends, and who gets which answer. No I/O.
 
-Callers that ask the same model, version or label, and signature share a queue. One that finds no
-request under way leads: it sends for itself and for everyone who waits by then. Those who come
-meanwhile wait; when the answer lands, one of them leads the next. If the last request had several
-callers, the leader waits up to `PATIENCE` for as many to come back. So a lone caller waits for
-nobody, and there is no thread or task in the background.
+Callers that ask the same model, version or label, and signature share a queue. A caller that finds
+no request under way leads: it sends one for itself and for all that wait by then. Callers that come
+later wait; when the answer arrives, one of them leads the next request. If the last request had
+several callers, the leader waits up to `PATIENCE` for as many to come back. So a single caller never
+waits for others, and there is no thread or task in the background.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tfserving_client.errors import CallContext, DeadlineExceeded
 
 MOST = 256  # rows in one merged request
 _EARLY = 0.01  # seconds; transports may give up a little before the deadline
-PATIENCE = 0.001  # seconds that a leader waits for those of the last request
+PATIENCE = 0.001  # seconds that a leader waits for the callers of the last request
 
 
 class Question(NamedTuple):
@@ -80,7 +80,7 @@ class Queue:
                 self._gathering = None
 
     def should_gather(self, leader: Ticket) -> bool:
-        """Whether the leader had better wait a moment; woken when as many wait as last time."""
+        """Whether the leader should wait a moment; it is woken when as many wait as last time."""
         with self._lock:
             if len(self._waiting) >= self._last - 1:
                 return False
@@ -139,7 +139,7 @@ class Queue:
                 ticket.wake()
 
     def leave(self, ticket: Ticket) -> None:
-        """Stop waiting; whoever led lets another lead."""
+        """Stop waiting; a caller that led lets another one lead."""
         if ticket.answer is not None:
             return
         with self._lock:

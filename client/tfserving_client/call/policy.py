@@ -16,8 +16,8 @@ class Policy:
     """How long a call may take, and how it is tried again.
 
     Only what may pass by itself is tried again: no connection, a server that is full, shutting
-    down or still loading, an attempt that took too long. The server's own advice (`Retry-After`,
-    gRPC's `grpc-retry-pushback-ms`) goes before the waits below. With several targets the next
+    down or still loading, an attempt that took too long. What the server asks for (`Retry-After`,
+    gRPC's `grpc-retry-pushback-ms`) overrides the waits below. With several targets the next
     attempt goes to another one, at once.
 
     Attributes:
@@ -31,8 +31,8 @@ class Policy:
             this keeps the clients from multiplying the load.
         hedge_after: seconds without an answer after which a second copy of the request is sent (to
             another target if there is one); the first answer counts. It cuts the slowest calls
-            short, and costs as many requests more as there are slower calls, which count as
-            retries in `retry_share`. None: never.
+            short, and costs one more request for each slower call, which counts as a retry
+            in `retry_share`. None: never.
 
     Raises:
         InvalidInput: a value out of its range.

@@ -49,7 +49,7 @@ def proxy_for(target: Target, environment: Mapping[str, str] = os.environ) -> Pr
     """The proxy that leads to a server, if any.
 
     Raises:
-        InvalidInput: the variable names no proxy that speaks plain HTTP.
+        InvalidInput: the variable does not name a proxy that speaks plain HTTP.
     """
     names = ["https_proxy" if target.tls else "http_proxy"]
     if target.grpc:
@@ -59,7 +59,7 @@ def proxy_for(target: Target, environment: Mapping[str, str] = os.environ) -> Pr
         if value and not _is_near(target, _read("no_proxy", environment)[1]):
             place = re.fullmatch(_PROXY, value)
             if place is None:  # its value may hold a password
-                raise InvalidInput(f"{variable} names no proxy as http://host:port")
+                raise InvalidInput(f"{variable} does not name a proxy as http://host:port")
             return Proxy(
                 variable, place["host"].strip("[]"), int(place["port"] or 80), place["secret"] or ""
             )

@@ -131,7 +131,7 @@ def _parse_one(url: str, scheme: str, rest: str, tls: Tls | None) -> Target:
         raise InvalidInput(f"url is {shown(url)}; {_EXPECTED}")
     if grpc and prefix:
         raise InvalidInput(
-            f"url is {shown(url)}, and gRPC knows no path; "
+            f"url is {shown(url)}, but a gRPC URL has no path; "
             f"expected {scheme}://{rest.partition('/')[0]}"
         )
     if called := _CALL.search(prefix):

@@ -71,7 +71,7 @@ def classify(options: argparse.Namespace) -> int:
             if options.json:
                 progress.print(json.dumps(answered))
     if not done:
-        raise InvalidInput("no picture is named")
+        raise InvalidInput("no picture was given")
     for text, count in failures.items():
         if count > 1:
             fail(f"{count - 1:,} more failed like {text[:60]!r}…", 1)

@@ -1,7 +1,7 @@
-"""Put load on a server and say what came of it.
+"""Put load on a server and report what happened.
 
 In an open loop a request starts when it is due, whatever became of the ones before, and its latency
-counts from when it was due: a server that stalls cannot slow the questions down and so hide the
+counts from when it was due: a server that stalls cannot slow the requests down and so hide the
 stall (coordinated omission). A closed loop finds the throughput: each caller asks again as soon as
 it is answered.
 """

@@ -18,9 +18,9 @@ _URL = "grpc://localhost:8500"
 _TIMEOUT, _READY_TIMEOUT = 10, 60  # seconds
 
 _NO_LIST = (
-    "TensorFlow Serving does not tell which models it serves. `status --model NAME` tells of one "
-    "that you can name, `metadata --model NAME` how it is asked; the server's configuration file "
-    "lists them all"
+    "TensorFlow Serving does not say which models it serves. `status --model NAME` shows one whose "
+    "name you know, `metadata --model NAME` its inputs and outputs; the server's configuration "
+    "file lists them all"
 )
 _EXAMPLES = """examples:
   python -m tfserving_client classify seven.png scans/ 'more/**/*.jpg'
@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
     except CallError as error:
         return fail(error, 1)
     except OSError as error:
-        # Whoever read went away, or the disk is full. The interpreter's own flush would fail again.
+        # The reader went away, or the disk is full. The interpreter's own flush would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # `| head` has seen enough
             return 1
@@ -82,10 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         add("--version", "ask this version", type=int, metavar="N")
         if run not in (status.status, status.wait):
             add("--label", "ask the version with this label")
-        add("--json", "answer in JSON, for programs", **on)
+        add("--json", "print JSON, for programs", **on)
         timeout = _READY_TIMEOUT if run is status.wait else _TIMEOUT
         add("--timeout", "seconds, all attempts together", timeout, type=float, metavar="S")
-        add("--api-key", "better in DIGITS_API_KEY: others here can see a command line", key)
+        add("--api-key", "better in DIGITS_API_KEY: other users can see a command line", key)
         add("--ca", "the authorities to trust, with grpcs:// or https://", metavar="PEM")
         add("--cert", "this client's certificate", metavar="PEM")
         add("--key", "and its key", metavar="PEM")
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command("classify", classify.classify, "which digit is on each picture")
     words = "PNG or JPEG, a folder, a quoted glob, or -: one picture, or paths line by line"
     add("files", words, nargs="+", metavar="FILE")
-    add("--draw", "draw the pictures, however many and wherever to", **on)
+    add("--draw", "draw the pictures, also many, and also when the output is no terminal", **on)
     add = command("predict", predict.predict, "a model's answer to inputs from a file")
     words = "JSON or .npz of input names to values, or -: JSON from standard input"
     add("--inputs", words, required=True, metavar="FILE")
@@ -103,15 +103,24 @@ def _parser() -> argparse.ArgumentParser:
     command("metadata", status.metadata, "the signatures of a loaded version")
     command("wait", status.wait, "return once a version is AVAILABLE")
     add = command("bench", bench.bench, "put load on a server and measure its latency")
-    add("--rate", "requests/s, sent when due; without it callers ask in turn", type=positive)
-    add("--arrivals", "of --rate", "poisson", choices=["poisson", "constant"])
-    add("--in-flight", "at most, of --rate", 1000, type=count, metavar="N")
-    add("--callers", "without --rate", 8, type=count, metavar="N")
+    add(
+        "--rate",
+        "requests/s, sent at fixed times; without it, each caller sends the next when answered",
+        type=positive,
+    )
+    add(
+        "--arrivals",
+        "when requests are sent, with --rate",
+        "poisson",
+        choices=["poisson", "constant"],
+    )
+    add("--in-flight", "requests under way at most, with --rate", 1000, type=count, metavar="N")
+    add("--callers", "callers at the same time, without --rate", 8, type=count, metavar="N")
     add("--duration", "seconds", 10, type=positive, metavar="S")
     add("--batch", "images per request", 1, type=count, metavar="N")
-    add("--images", "an .npz or a folder; without it noise is sent, no digits", metavar="PATH")
-    add("--seed", "of the noise and of poisson", 1, type=count, metavar="N")
-    add("--picture", "draw the report here", metavar="SVG")
+    add("--images", "an .npz or a folder; without it, noise is sent", metavar="PATH")
+    add("--seed", "for the noise and for poisson", 1, type=count, metavar="N")
+    add("--picture", "write the report to this file, as a picture", metavar="SVG")
     return parser
 
 

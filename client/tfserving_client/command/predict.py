@@ -45,7 +45,7 @@ def _read(file: str) -> Any:
     except OSError as error:
         raise InvalidInput(f"{file!r} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{file!r} is no JSON and no .npz: {error}") from error
+        raise InvalidInput(f"{file!r} is neither JSON nor .npz: {error}") from error
 
 
 def _arrays(file: BinaryIO) -> dict[str, Any]:

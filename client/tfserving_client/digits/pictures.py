@@ -217,9 +217,9 @@ def _read_file(name: str) -> bytes:
     try:
         path = Path(name)
         if name and path.is_dir():
-            raise InvalidInput(f"{name!r} is no file but a folder{_contents(path)}")
+            raise InvalidInput(f"{name!r} is a folder, not a file{_contents(path)}")
         if name and path.exists() and not path.is_file():  # reading a pipe could take for ever
-            raise InvalidInput(f"{name!r} is no file")
+            raise InvalidInput(f"{name!r} is not a file")
         with open(name, "rb") as file:  # noqa: PTH123 (Path("") would be this folder)
             return file.read(_MAX_PHOTOGRAPH_BYTES + 1)
     except InvalidInput:
@@ -240,4 +240,4 @@ def _contents(folder: Path) -> str:
     if kinds.keys() & _SUFFIXES:
         return "; name the pictures in it"
     held = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(5))
-    return f" without a PNG or JPEG; it holds {held or 'nothing'}"
+    return f", and without a PNG or JPEG; it holds {held or 'nothing'}"

@@ -36,7 +36,7 @@ _OPTIONS = [
     # Retries are decided in `call`; gRPC's own, prepared for each call, cost 5 % of a short one.
     ("grpc.enable_retries", 0),
     # All of a name's addresses are connected to at once, and take turns: one that is silent, in TCP
-    # or in TLS, holds nobody up.
+    # or in TLS, delays no call.
     ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
 ]
 

@@ -76,7 +76,7 @@ def _addresses(host: str, port: int, flags: int) -> list[Address]:
 class Attempt:
     """The way to HTTP at one address: TCP, a proxy's tunnel and TLS, whichever there are.
 
-    It waits for nothing: whoever goes it is told what to wait for.
+    It does not wait itself: its caller is told what to wait for.
 
     Attributes:
         socket: another one once TLS begins; None before the first step.
@@ -268,7 +268,7 @@ async def first_awaited(
 
 
 def silence(attempts: Iterable[Attempt]) -> str:
-    """What there is to say of addresses that answered in no way: that of whoever came furthest."""
+    """What to say of addresses that did not answer: the words of the attempt that came furthest."""
     said = [attempt.silence for attempt in attempts]
     return TLS_SILENCE if TLS_SILENCE in said else next(iter(said), "not connected in time")
 
@@ -328,7 +328,7 @@ class Tunnel:
         try:
             event = self._h11.next_event()
         except h11.RemoteProtocolError as error:
-            raise ConnectionError(f"the proxy hung up or speaks no HTTP: {error}") from error
+            raise ConnectionError(f"the proxy hung up or does not speak HTTP: {error}") from error
         if isinstance(event, h11.Response):
             if 200 <= event.status_code < 300:
                 return True

@@ -40,7 +40,7 @@ class AsyncServingClient(Predicting):
             answer = await serving.predict({"rooms": [3, 4], "city": ["Graz", "Linz"]})
 
     Coroutines may share one client. It connects at its first call, in the event loop that runs
-    then; on another loop it connects anew. A cancelled call is taken back.
+    then; on another loop it connects again. A cancelled call is also cancelled on the connection.
 
     The arguments are those of `tfserving_client.serving.verbs.Verbs`.
     """
@@ -52,7 +52,7 @@ class AsyncServingClient(Predicting):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections, and end what still waits. Later calls raise `Unreachable`."""
+        """Close the connections and end waiting calls. Later calls raise `Unreachable`."""
         self._is_closed = True
         if home := self._homes.get(asyncio.get_running_loop()):
             await home.close()

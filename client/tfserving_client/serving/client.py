@@ -48,7 +48,7 @@ class ServingClient(Predicting):
         self.close()
 
     def close(self) -> None:
-        """Close the connections, and end what still waits. Later calls raise `Unreachable`."""
+        """Close the connections and end waiting calls. Later calls raise `Unreachable`."""
         self._is_closed = True
         if home := self._homes.get(os.getpid()):
             home.close()

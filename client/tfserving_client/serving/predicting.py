@@ -45,8 +45,8 @@ class Asked(NamedTuple):
 class Preparing:
     """Makes rows of each item of `predict_many`.
 
-    A signature that cannot be had is the error of as many items as a request holds, and is asked
-    for again after them: as if their request had failed.
+    If the signature cannot be fetched, all items of one request get that error, as if the request had
+    failed. For the next request it is fetched again.
     """
 
     def __init__(self, asked: Asked, context: CallContext, size: int, known: Known) -> None:
@@ -63,7 +63,7 @@ class Preparing:
         return not (self.asked.raw or self._failing or which in self._known)
 
     def fail(self, error: ServingError) -> None:
-        """The signature cannot be had."""
+        """The signature could not be fetched."""
         self._error, self._failing = error, self._size
 
     def __call__(self, item: Any) -> Rows:
@@ -71,7 +71,7 @@ class Preparing:
 
         Raises:
             InvalidInput: the signature does not take it, or there is none of this name.
-            CallError: the signature cannot be had.
+            CallError: the signature could not be fetched.
         """
         asked = self.asked._replace(inputs=item)
         if asked.raw:
@@ -86,7 +86,7 @@ class Preparing:
 
 
 class Predicting(Asking):
-    """`predict` and its kin; the arguments are those of `Verbs`."""
+    """`predict` and its relatives; the arguments are those of `Verbs`."""
 
     def _predict(self, asked: Asked) -> Call[Prediction]:
         context, deadline = self._which(asked), self._deadline(asked.timeout)

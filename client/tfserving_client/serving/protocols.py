@@ -1,4 +1,4 @@
-"""What speaks a server's protocol. It is imported when it is used, so that nobody pays for both."""
+"""The code for each protocol, imported when it is first used: no client pays for both."""
 
 from __future__ import annotations
 

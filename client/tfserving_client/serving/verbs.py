@@ -63,10 +63,10 @@ class Verbs:
         api_key: sent as the header (or gRPC metadata) `x-api-key`.
         headers: further headers or metadata for every request.
         tls: certificates for grpcs:// and https://; without it the system's authorities.
-        observe: called before each attempt; what it returns is entered around the attempt.
+        observe: called before each attempt; returns a context manager that encloses the attempt.
 
     Raises:
-        InvalidInput: an argument that cannot be meant.
+        InvalidInput: an argument of the wrong type or out of its range.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Verbs:
             all_headers |= checked_headers({"x-api-key": api_key})
         self._wire = partial(wire, self._targets[0].grpc)
         self._caller = Caller(self._targets, self.policy, all_headers, observe, self._wire)
-        # The longest that a call waits for company, in seconds; None merges nothing.
+        # The longest that a call waits for other calls, in seconds; None merges nothing.
         self._company = None if coalesce is False else 0.0
         if not isinstance(coalesce, bool):
             self._company = checked_seconds("coalesce", coalesce, zero=True)
@@ -107,7 +107,7 @@ class Verbs:
         self._is_closed = False
 
     def __repr__(self) -> str:
-        """Whom it asks for what; neither keys nor headers."""
+        """The URL and the model, without keys and headers."""
         return f"{type(self).__name__}({self.url!r}, model={self.model!r})"
 
     def __reduce__(self) -> str:

@@ -81,7 +81,7 @@ def _as_it_is(what: str, value: Any) -> Array:
         return _strings(what, value)
     row = dtypes.own(array)
     if row is None:
-        raise InvalidInput(f"{what} has dtype {array.dtype}, which TensorFlow has not")
+        raise InvalidInput(f"{what} has dtype {array.dtype}, which TensorFlow does not have")
     return _bits(array, row)
 
 
@@ -258,7 +258,7 @@ def _of_objects(what: str, array: Array) -> Array:
     try:
         return np.asarray(array.tolist())
     except OverflowError:
-        raise InvalidInput(f"{what} holds an integer beyond all floats") from None
+        raise InvalidInput(f"{what} holds an integer that is too large for a float") from None
 
 
 def _listed(aliases: Iterable[str]) -> str:

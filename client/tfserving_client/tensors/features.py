@@ -76,6 +76,6 @@ def _floats(what: str, values: list[float]) -> list[float]:
     except OverflowError:  # an integer of Python beyond them all
         lost = np.array(True)
     if lost.any():
-        raise InvalidInput(f"{what} holds a number beyond those of float32")
+        raise InvalidInput(f"{what} holds a number that is too large for float32")
     found: list[float] = floats.tolist()
     return found

@@ -32,8 +32,8 @@ def download(url: str, accept: Callable[[bytes], _T]) -> _T:
     """Download a file and return what `accept` makes of its contents.
 
     A broken or stalled transfer, the statuses 429 and 5xx, and contents that `accept` refuses with
-    an InputError are tried again. A host that cannot be reached at first is not: whoever works
-    without a network shall not have to wait.
+    an InputError are tried again. A host that cannot be reached at first is not: without a
+    network, nobody should have to wait.
 
     Raises:
         InputError: in one sentence, what happened at last and how often it was tried.
@@ -56,7 +56,7 @@ def download(url: str, accept: Callable[[bytes], _T]) -> _T:
 
 
 def put(content: bytes, path: Path) -> None:
-    """Write a file in one step: whoever looks sees the old one or the new one, never a part.
+    """Write a file in one step: a reader sees the old file or the new one, never a part.
 
     Raises:
         OSError: it cannot be written; nothing is left.
@@ -76,7 +76,7 @@ def _get(url: str) -> bytes:
         if response.status_code != 200:
             raise _BadStatus(response)
         total = response.raw.length_remaining
-        # disable=None: no bar where nobody watches.
+        # disable=None: no bar if the output is no terminal.
         with tqdm(total=total, unit="B", unit_scale=True, disable=None) as bar:
             for piece in response.iter_content(1 << 16):
                 content += piece
@@ -90,7 +90,7 @@ class _BadStatus(InputError):
     def __init__(self, response: requests.Response) -> None:
         super().__init__(f"the server answers {response.status_code} {response.reason}")
         self.may_pass = response.status_code == 429 or response.status_code >= 500
-        asked = response.headers.get("Retry-After", "")  # its other form, a date, is not heeded
+        asked = response.headers.get("Retry-After", "")  # its other form, a date, is ignored
         self.pause = min(float(asked), _LONGEST_PAUSE) if asked.isdecimal() else 0
 
 

@@ -1,4 +1,4 @@
-"""Make the embedded sample anew, `python -m export.digits.data.make_sample MNIST.npz`.
+"""Make the embedded sample again, `python -m export.digits.data.make_sample MNIST.npz`.
 
 The file is MNIST as Keras distributes it; its contents are verified before anything is written.
 """

@@ -1,4 +1,4 @@
-"""The images to train on: MNIST, a file or folder of one's own, or the embedded sample of MNIST."""
+"""The images to train on: MNIST, your own file or folder, or the embedded sample of MNIST."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def load(source: str) -> Dataset:
     """Load `auto`, `mnist`, `digits`, an `.npz` file, CSV, or a folder of IDX or CSV files.
 
     Raises:
-        InputError: it cannot be had, or is not such data.
+        InputError: it was not found, could not be downloaded, or is not such data.
     """
     if source == "auto":
         return _mnist_or_sample()
@@ -82,7 +82,7 @@ def _mnist_or_sample() -> Dataset:
         return _mnist()
     except InputError as error:
         embedded = _embedded_sample()
-        note = f"MNIST cannot be had ({error}); trained instead on {embedded.note}"
+        note = f"MNIST could not be downloaded ({error}); trained instead on {embedded.note}"
         warn(note)
         return replace(embedded, note=note)
 

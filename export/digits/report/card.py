@@ -1,4 +1,4 @@
-"""What a digits' model card tells beside what every card does."""
+"""What the model card of digits says in addition to what every card says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a version learnt and where it errs, as pictures beside its model card."""
+"""What a version learnt and where it errs, as pictures next to its model card."""
 
 from __future__ import annotations
 

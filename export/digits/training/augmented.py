@@ -1,4 +1,4 @@
-"""The network sees what it is worst at, bent anew each time, in a compiled loop.
+"""The network sees the images that it reads worst, distorted in a new way each time; compiled.
 
 One round: choose the images with the greatest losses, bend them, take some steps of Adam on them.
 An epoch is as many rounds as see as many images as the training set holds. What is kept in the end

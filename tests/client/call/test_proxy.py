@@ -139,7 +139,7 @@ def test_what_no_proxy_lists_is_reached_directly(
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port}")
     monkeypatch.setenv("no_proxy", exempt)
     with shell(f"{scheme}://far.invalid", policy=ONCE) as digits:
-        with pytest.raises(Unreachable, match="the name of the host is not known here"):
+        with pytest.raises(Unreachable, match="the host name is not known here"):
             digits.status()
 
 
@@ -149,7 +149,9 @@ def test_a_proxy_of_another_kind_is_refused_and_its_password_not_shown(
 ) -> None:
     monkeypatch.setenv("http_proxy", "socks5://me:secret@127.0.0.1:1")
     with shell(f"{scheme}://far.example", policy=ONCE) as digits:
-        with pytest.raises(InvalidInput, match=r"^http_proxy names no proxy as http://host:port$"):
+        with pytest.raises(
+            InvalidInput, match=r"^http_proxy does not name a proxy as http://host:port$"
+        ):
             digits.status()
 
 

@@ -87,11 +87,11 @@ def test_inputs_from_standard_input(prices: ScriptedHttp, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"no", "houses' is no JSON and no .npz: Expecting value"),
-        (b"", "houses' is no JSON and no .npz: Expecting value"),
-        (b"\xff", "houses' is no JSON and no .npz: "),
-        (b"PK\3\4 and no more", "houses' is no JSON and no .npz: "),
-        (b'{"rooms": {"b64": "?"}}', "houses' is no JSON and no .npz: "),
+        (b"no", "houses' is neither JSON nor .npz: Expecting value"),
+        (b"", "houses' is neither JSON nor .npz: Expecting value"),
+        (b"\xff", "houses' is neither JSON nor .npz: "),
+        (b"PK\3\4 and no more", "houses' is neither JSON nor .npz: "),
+        (b'{"rooms": {"b64": "?"}}', "houses' is neither JSON nor .npz: "),
         (
             b'{"rooms": [3.5], "city": ["a"]}',
             "input 'rooms' holds floats; the model takes DT_INT64",

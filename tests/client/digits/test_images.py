@@ -146,7 +146,7 @@ def test_pictures_of_every_kind_go_to_encoded(tmp_path: Path) -> None:
         (b"", "is empty; expected a PNG or JPEG"),
         (PNG + b"x" * MAX_FILE_BYTES, "larger than"),
         ("no/such/file.png", "'no/such/file.png' cannot be read: No such file"),
-        ("tests", "'tests' is no file"),
+        ("tests", "'tests' is a folder, not a file"),
         ("", "'' cannot be read: No such file"),
         (np.ma.masked_equal(np.zeros((28, 28), int), 0), "masked pixels"),
         ("a\0b", "cannot be read"),
@@ -218,7 +218,7 @@ def test_what_may_be_meant_is_taken(images: Any) -> None:
 def test_a_folder_says_what_it_holds(names: list[str], words: str, tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).touch()
-    with pytest.raises(InvalidInput, match=f"'{tmp_path}' is no file but a folder") as refusal:
+    with pytest.raises(InvalidInput, match=f"'{tmp_path}' is a folder, not a file") as refusal:
         prepare(tmp_path)
     assert words in str(refusal.value)
 
@@ -226,7 +226,7 @@ def test_a_folder_says_what_it_holds(names: list[str], words: str, tmp_path: Pat
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     """Reading one could take for ever, whatever the timeout."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InvalidInput, match="is no file"):
+    with pytest.raises(InvalidInput, match="is not a file"):
         prepare(tmp_path / "pipe")
 
 

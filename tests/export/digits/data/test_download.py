@@ -206,11 +206,11 @@ def test_mnist_is_downloaded_once_into_kerass_cache(server: _Server, cache: Path
         (_status(429), "the server answers 429 Too Many Requests"),
         (_status(500), "the server answers 500 Internal Server Error"),
         (_status(503), "the server answers 503 Service Unavailable"),
-        (_corrupted, "what came is no readable .npz of plain arrays: Bad CRC-32 for file"),
-        (_sent(FILE[:9000]), "what came is no readable .npz of plain arrays: File is not a zip"),
-        (_login_page, "what came is no readable .npz of plain arrays: File is not a zip file"),
+        (_corrupted, "what came is not a readable .npz of plain arrays: Bad CRC-32 for file"),
+        (_sent(FILE[:9000]), "what came is not a readable .npz of plain arrays: File is not a zip"),
+        (_login_page, "what came is not a readable .npz of plain arrays: File is not a zip file"),
         (_other_data, f"expected MNIST's, {SHA256}"),
-        (_sent(b""), "what came is no readable .npz of plain arrays: File is not a zip file"),
+        (_sent(b""), "what came is not a readable .npz of plain arrays: File is not a zip file"),
     ],
 )
 def test_a_fault_that_may_pass_is_told_and_tried_again(

@@ -154,7 +154,7 @@ def test_missing_arrays_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [0, 10, 1000, -1, -30])
 def test_a_truncated_npz_is_refused(npz: Path, keep: int) -> None:
     npz.write_bytes(npz.read_bytes()[:keep])
-    assert _refusal(npz).startswith(f"{npz} is no readable .npz of plain arrays: ")
+    assert _refusal(npz).startswith(f"{npz} is not a readable .npz of plain arrays: ")
 
 
 def test_an_npz_with_a_wrong_byte_is_refused(npz: Path) -> None:
