@@ -81,8 +81,8 @@ __all__ = [
     "serialize_example",
 ]
 
-# A module is imported when one of its names is first used. So `--help`, an early Ctrl-C and code that
-# only catches errors do not wait for numpy, and threads do not wait for asyncio.
+# A module is imported when one of its names is first used. So `--help`, an early Ctrl-C and code
+# that only catches errors do not wait for numpy, and threads do not wait for asyncio.
 _MODULES = {
     "call.caller": "Attempt",
     "call.policy": "Policy",

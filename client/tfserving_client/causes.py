@@ -85,7 +85,7 @@ _CONNECTION = (
     _Known(r"refused|connect call failed", "the connection was refused", _UP),
     _Known(r"no such file or directory", "there is no such socket",
            "is the server up and the path right?"),
-    _Known(r"no route to host|(?:network|host) is unreachable", "there is no network route to the host",
+    _Known(r"no route to host|(?:network|host) is unreachable", "no network leads to the host",
            "is the address right?"),
     _Known(r"backends failing.*(?:socket closed|reset by peer)|hung up at once",
            "the server hung up without an answer", "{hint}"),

@@ -33,7 +33,7 @@ def check(folder: Path) -> None:
         for node in itertools.chain(graph.graph_def.node, *(f.node_def for f in functions)):
             if node.op in _PYTHON:
                 raise InputError(
-                    f"operation {node.op} ({node.name}) calls Python, which the server does not have: "
+                    f"operation {node.op} ({node.name}) calls Python, which the server lacks: "
                     "use TensorFlow's operations in place of py_function and numpy_function"
                 )
             if not (hasattr(tf.raw_ops, node.op) or node.op in own or node.op.startswith(_MORE)):

@@ -49,7 +49,7 @@ class Samples:
         known = {"x", "y", *inputs, *(f"y_{name}" for name in outputs)}
         if strange := self.arrays.keys() - known:
             raise InputError(
-                f"{self.name} holds {min(strange)}, which is neither an input nor a truth; expected "
+                f"{self.name} holds {min(strange)}, which is not an input or a truth; expected "
                 f"{', '.join(sorted(known))}"
             )
         truth = {name: self.arrays[f"y_{name}"] for name in outputs if f"y_{name}" in self.arrays}

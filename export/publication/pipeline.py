@@ -32,7 +32,7 @@ class Evidence(NamedTuple):
 class Candidate(Protocol):
     """What can be published. Its methods are called once each, in this order.
 
-    They raise InputError for what is not a model that can be served, and Refused for what is not good
+    They raise InputError for a model that cannot be served, and Refused for one that is not good
     enough.
     """
 

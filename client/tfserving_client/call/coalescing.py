@@ -3,8 +3,8 @@
 Callers that ask the same model, version or label, and signature share a queue. A caller that finds
 no request under way leads: it sends one for itself and for all that wait by then. Callers that come
 later wait; when the answer arrives, one of them leads the next request. If the last request had
-several callers, the leader waits up to `PATIENCE` for as many to come back. So a single caller never
-waits for others, and there is no thread or task in the background.
+several callers, the leader waits up to `PATIENCE` for as many to come back. So a single caller
+never waits for others, and there is no thread or task in the background.
 """
 
 from __future__ import annotations

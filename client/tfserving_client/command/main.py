@@ -103,17 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     command("metadata", status.metadata, "the signatures of a loaded version")
     command("wait", status.wait, "return once a version is AVAILABLE")
     add = command("bench", bench.bench, "put load on a server and measure its latency")
-    add(
-        "--rate",
-        "requests/s, sent at fixed times; without it, each caller sends the next when answered",
-        type=positive,
-    )
-    add(
-        "--arrivals",
-        "when requests are sent, with --rate",
-        "poisson",
-        choices=["poisson", "constant"],
-    )
+    add("--rate", "requests/s; without it each caller sends its next when answered", type=positive)
+    add("--arrivals", "of requests, with --rate", "poisson", choices=["poisson", "constant"])
     add("--in-flight", "requests under way at most, with --rate", 1000, type=count, metavar="N")
     add("--callers", "callers at the same time, without --rate", 8, type=count, metavar="N")
     add("--duration", "seconds", 10, type=positive, metavar="S")

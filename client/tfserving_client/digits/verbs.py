@@ -1,4 +1,4 @@
-"""What clients of digit models do in addition, without I/O; see `tfserving_client.serving.verbs`."""
+"""What clients of digit models do as well, without I/O; see `tfserving_client.serving.verbs`."""
 
 from __future__ import annotations
 

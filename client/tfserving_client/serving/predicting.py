@@ -45,8 +45,8 @@ class Asked(NamedTuple):
 class Preparing:
     """Makes rows of each item of `predict_many`.
 
-    If the signature cannot be fetched, all items of one request get that error, as if the request had
-    failed. For the next request it is fetched again.
+    If the signature cannot be fetched, all items of one request get that error, as if the request
+    had failed. For the next request it is fetched again.
     """
 
     def __init__(self, asked: Asked, context: CallContext, size: int, known: Known) -> None:

@@ -23,7 +23,7 @@ def _zip(**files: str) -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("text.keras", b"hello", "is no model: expected a file as"),
+        ("text.keras", b"hello", "is not a model: expected a file as"),
         ("rows.keras", _zip(x_npy=""), "is no model"),
         ("model.zip", _zip(config_json="{}"), "is no model"),
         ("empty.h5", b"", "is no model"),
@@ -51,5 +51,5 @@ def test_files_and_folders_that_are_models(tmp_path: Path) -> None:
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.keras cannot be read: No such file"):
         check(tmp_path / "none.keras")
-    with pytest.raises(InputError, match=r"is no SavedModel: it holds no saved_model\.pb$"):
+    with pytest.raises(InputError, match=r"is not a SavedModel: it holds no saved_model\.pb$"):
         check(tmp_path)

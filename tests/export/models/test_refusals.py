@@ -77,7 +77,7 @@ KINDS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "unbuilt": (_saved(lambda: keras.Sequential(name="new")), "model new does not say its inputs"),
     "python": (
         _module(lambda x: {"y": tf.numpy_function(lambda v: v, [x], tf.float32)}, [None, 2]),
-        "calls Python, which the server does not have",
+        "calls Python, which the server lacks",
     ),
     "compiled": (_module(lambda x: {"y": x + 1}, [None, 2], jit_compile=True), "compiled by XLA"),
     "one": (_module(lambda x: {"y": x + 1}, [1, 2]), "has a fixed batch dimension of 1"),

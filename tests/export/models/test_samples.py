@@ -56,7 +56,9 @@ def test_truth_by_output() -> None:
     assert _samples(a=[1]).truth(["a", "b"], {"a"}) == {}
     with pytest.raises(InputError, match="y; expected y_a, y_b"):
         _samples(y=[1]).truth(["a", "b"], {"a"})
-    with pytest.raises(InputError, match=r"holds y_c, which is no input and no truth; expected a"):
+    with pytest.raises(
+        InputError, match=r"holds y_c, which is not an input or a truth; expected a"
+    ):
         _samples(y_c=[1]).truth(["a", "b"], {"a"})
     with pytest.raises(InputError, match="the truth of a is <U1; expected numbers"):
         _samples(y=["c"]).truth(["a"], {"a"})
@@ -94,7 +96,7 @@ def test_a_file_of_samples(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one"):
         read(path)
     np.savez(path, a=np.array(["x", 1], object))
-    with pytest.raises(InputError, match=r"no readable \.npz of plain arrays"):
+    with pytest.raises(InputError, match=r"not a readable \.npz of plain arrays"):
         read(path)
     with pytest.raises(InputError, match=r"--samples .*: No such file"):
         read(tmp_path / "none.npz")

@@ -167,7 +167,7 @@ def test_an_npz_with_a_wrong_byte_is_refused(npz: Path) -> None:
 def test_a_bare_array_is_refused(npz: Path) -> None:
     with npz.open("wb") as file:
         np.save(file, ARRAYS["x_test"])
-    assert "no readable .npz of plain arrays: File is not a zip file" in _refusal(npz)
+    assert "not a readable .npz of plain arrays: File is not a zip file" in _refusal(npz)
 
 
 def test_an_npz_that_may_not_be_read_is_refused(npz: Path, monkeypatch: pytest.MonkeyPatch) -> None:
