@@ -57,15 +57,20 @@ def test_it_tells_of_its_data_its_abilities_and_how_sure_it_is(page: Page) -> No
         assert words in sure
 
 
-def test_doubt_is_told_in_the_words_that_the_page_explains(page: Page, door: Door) -> None:
-    for shares, words in {
-        (0.98, 0.02): "Almost certainly a 0.",
-        (0.72, 0.28): "Probably a 0.",
-        (0.5, 0.5): "Not sure. Perhaps a 0, or a 1.",
-    }.items():
-        door.answer = {"predictions": [{"probabilities": [*shares, *[0.0] * 8]}]}
-        page.draw([(0.4, 0.4), (0.6, 0.6)])
-        page.until(lambda words=words: page.text("words") == words, words)
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ((0.98, 0.02), "Almost certainly a 0."),
+        ((0.72, 0.28), "Probably a 0."),
+        ((0.5, 0.5), "Not sure. Perhaps a 0, or a 1."),
+    ],
+)
+def test_doubt_is_told_in_the_words_that_the_page_explains(
+    page: Page, door: Door, shares: tuple[float, float], words: str
+) -> None:
+    door.answer = {"predictions": [{"probabilities": [*shares, *[0.0] * 8]}]}
+    page.draw([(0.4, 0.4), (0.6, 0.6)])
+    page.until(lambda: page.text("words") == words, words)
 
 
 def test_drawing_with_the_mouse(page: Page, zero: Stroke) -> None:
