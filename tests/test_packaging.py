@@ -20,7 +20,7 @@ BUNDLE = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CLIENT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())["project"]
 SETS: dict[str, list[Any]] = BUNDLE["dependency-groups"]
 LOCKS = {path.stem: path.read_text() for path in sorted((ROOT / "locks").glob("*.txt"))}
-INSTALLER = LOCKS.pop("uv")
+ALONE = {name: LOCKS.pop(name) for name in ("uv", "kubectl")}  # of one package each
 _PIN = re.compile(r"^([a-z0-9-]+)(\[[a-z,]+\])?==[^ ]+", re.MULTILINE)
 
 
@@ -43,10 +43,12 @@ def test_there_is_a_lock_for_each_set() -> None:
     assert LOCKS.keys() == {"client", *SETS} - {"build"}
 
 
-def test_what_installs_is_locked_itself() -> None:
-    assert [name for name, _ in _PIN.findall(INSTALLER)] == ["uv"]
-    assert "--hash=sha256:" in INSTALLER
-    assert "://" not in INSTALLER
+@pytest.mark.parametrize("lock", ALONE)
+def test_what_installs_and_what_renders_is_locked_itself(lock: str) -> None:
+    ((name, _),) = _PIN.findall(ALONE[lock])
+    assert lock in name
+    assert "--hash=sha256:" in ALONE[lock]
+    assert "://" not in ALONE[lock]
 
 
 @pytest.mark.parametrize("lock", LOCKS)

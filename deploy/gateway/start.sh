@@ -78,6 +78,9 @@ render() ( # everything that nginx.conf includes, into the folder $1
   sides "$1"
   echo "limit_req_zone \$limited zone=keys:1m rate=${KEY_RATE}r/s;
 limit_req zone=keys burst=$KEY_RATE nodelay;" >"$1/rate.conf"
+  # Without key and encryption, so not on a network: Compose publishes them on this machine alone.
+  echo "listen ${LOCAL_ADDRESS:-0.0.0.0}:8500 http2;" >"$1/listen-grpc.conf"
+  echo "listen ${LOCAL_ADDRESS:-0.0.0.0}:8501;" >"$1/listen-rest.conf"
   for address in $exporter; do
     echo "access_log syslog:server=$address:1514,nohostname,tag=gateway json;"
   done >"$1/syslog.conf"

@@ -192,6 +192,8 @@ def running(
             "/etc/gateway": str(folder / "secrets" / "gateway"),
             "grpc:8500": f"grpc:{ports[0]}",
             "rest:8501": f"rest:{ports[1]}",
+            "}:8500": f"}}:{grpc_port}",
+            "}:8501": f"}}:{rest_port}",
         },
     )
     _replace(
@@ -200,8 +202,6 @@ def running(
             "/run/gateway": str(folder / "run"),
             "8443": str(door),
             "listen ": "listen 127.0.0.1:",
-            ":8500": f":{grpc_port}",
-            ":8501": f":{rest_port}",
             # Started by root, nginx would give the folder's files up.
             "events {": "user root;\nevents {" if os.geteuid() == 0 else "events {",
             **(changes or {}),
@@ -215,6 +215,7 @@ def running(
         **os.environ,
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
         "KEY_RATE": str(rate),
+        "LOCAL_ADDRESS": "127.0.0.1",
     }
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(

@@ -1,0 +1,119 @@
+"""What `kubectl kustomize` makes of deploy/kubernetes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.conftest import ROOT
+
+FOLDER = ROOT / "deploy" / "kubernetes"
+OVERLAYS = ("cpu", "gpu", "canary")
+Object = dict[str, Any]
+
+
+@functools.cache
+def kubectl() -> str:
+    """The program: KUBECTL, or what `make setup` put into build/; or a skip."""
+    given = os.environ.get("KUBECTL") or str(ROOT / "build" / "kubectl")
+    if (found := shutil.which(given)) is None:
+        pytest.skip("no kubectl: neither KUBECTL nor `make setup` brought one")
+    return found
+
+
+@functools.cache
+def text(folder: Path) -> str:
+    """What is rendered of a folder, as YAML."""
+    done = subprocess.run(
+        [kubectl(), "kustomize", folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def overlay(name: str) -> list[Object]:
+    """The objects of one of OVERLAYS; each caller's own, to be changed."""
+    return objects(FOLDER / "overlays" / name)
+
+
+def objects(folder: Path) -> list[Object]:
+    """The objects that are rendered of a folder."""
+    return list(yaml.safe_load_all(text(folder)))
+
+
+def own(folder: Path, components: Sequence[str], overlay: str = "cpu", more: str = "") -> Path:
+    """An overlay as an operator would write it: one of ours, and components.
+
+    Args:
+        folder: where to write it; an empty one.
+        components: names of folders of components/.
+        overlay: one of OVERLAYS.
+        more: lines.
+    """
+
+    def reached(path: Path) -> str:
+        return os.path.relpath(path.resolve(), folder.resolve())
+
+    listed = "".join(f"  - {reached(FOLDER / 'components' / name)}\n" for name in components)
+    (folder / "kustomization.yaml").write_text(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+        f"resources: [{reached(FOLDER / 'overlays' / overlay)}]\ncomponents:\n{listed}{more}"
+    )
+    return folder
+
+
+def named(objects: Sequence[Object], kind: str, name: str) -> Object:
+    """The one object of this kind and name; of a generated name, what stands before its hash."""
+    (found,) = (
+        each
+        for each in objects
+        if each["kind"] == kind and each["metadata"]["name"] in (name, _hashed(name, each))
+    )
+    return found
+
+
+def _hashed(name: str, found: Mapping[str, Any]) -> str:
+    stem, _, _ = found["metadata"]["name"].rpartition("-")
+    return str(found["metadata"]["name"]) if stem == name else name
+
+
+def pods(objects: Sequence[Object]) -> Iterator[tuple[str, Object]]:
+    """The name of each Deployment, and its pods as they are described."""
+    for each in objects:
+        if each["kind"] == "Deployment":
+            yield each["metadata"]["name"], each["spec"]["template"]
+
+
+def container(objects: Sequence[Object], deployment: str) -> Object:
+    """The one container of a Deployment's pods."""
+    found = named(objects, "Deployment", deployment)
+    (only,) = found["spec"]["template"]["spec"]["containers"]
+    return dict(only)
+
+
+def mounted(objects: Sequence[Object], template: Object) -> dict[str, tuple[str, int]]:
+    """Path → text and mode of each file that a pod's ConfigMaps bring."""
+    volumes = {each["name"]: each for each in template["spec"]["volumes"]}
+    configs = {each["metadata"]["name"]: each for each in objects if each["kind"] == "ConfigMap"}
+    files = {}
+    (only,) = template["spec"]["containers"]
+    for mount in only["volumeMounts"]:
+        volume = volumes.get(mount["name"], {})
+        projected = volume.get("projected", {})
+        for source in projected.get("sources", [volume]):
+            reference = source.get("configMap", {})
+            data = configs.get(reference.get("name"), {}).get("data", {})
+            paths = {each["key"]: each["path"] for each in reference.get("items", ())}
+            mode = reference.get("defaultMode", projected.get("defaultMode", 0o644))
+            for key, content in data.items():
+                if not paths or key in paths:
+                    files[f"{mount['mountPath']}/{paths.get(key, key)}"] = (content, mode)
+    return files
