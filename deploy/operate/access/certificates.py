@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -25,7 +24,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from deploy.operate.access.secret_files import folder, gateway, locked, replace
+from deploy.operate.access.secret_files import Folder
+from deploy.operate.access.store import (
+    AUTHORITY,
+    AUTHORITY_KEY,
+    CERTIFICATE,
+    PRIVATE_KEY,
+    Store,
+)
 from deploy.operate.errors import InputError, Refused
 
 DAYS = 365
@@ -33,7 +39,7 @@ DAYS = 365
 MOST_DAYS = 825
 _AUTHORITY_DAYS = 3650
 _SKEW = timedelta(hours=1)  # a client's clock may be behind
-_LOCAL = ("localhost", "127.0.0.1", "::1")
+_FOLDER = Folder()
 _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DNS_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
 
@@ -59,23 +65,29 @@ class _Authority:
         return True
 
 
-def read() -> Certificate | None:
+def read(store: Store = _FOLDER) -> Certificate | None:
     """The certificate that the gateway shows; None if it has none of ours or anybody's.
+
+    Args:
+        store: where it lies: in this machine's folder, or on a cluster.
 
     Raises:
         Refused: the file is no certificate.
     """
-    found = _load(gateway() / "server.pem")
+    found = _load(store, CERTIFICATE)
     return None if found is None else Certificate(_hosts(found), found.not_valid_after_utc)
 
 
-def make(hosts: Sequence[str] = (), *, days: int = DAYS, force: bool = False) -> Certificate:
+def make(
+    hosts: Sequence[str] = (), *, days: int = DAYS, force: bool = False, store: Store = _FOLDER
+) -> Certificate:
     """Make a server certificate, and the authority if there is none; the gateway takes it up.
 
     Args:
-        hosts: names and addresses beside this machine's own; none: those of the last certificate.
+        hosts: names and addresses beside the store's; none: those of the last certificate.
         days: how long it is valid, 1 to 825, counted from an hour ago.
         force: make a new authority, too, whatever is there; clients have to trust it anew.
+        store: where all of it lies.
 
     Raises:
         InputError: a host that is neither name nor address, or too many days.
@@ -84,53 +96,60 @@ def make(hosts: Sequence[str] = (), *, days: int = DAYS, force: bool = False) ->
     if not 1 <= days <= MOST_DAYS:
         raise InputError(f"{days} days: expected 1 to {MOST_DAYS}")
     wanted = [_host(host) for host in hosts]
-    with locked():
-        try:
-            found = _load(gateway() / "server.pem")
-        except Refused:
-            if not force:
-                raise
-            found = None
-        authority = None if force else _authority()
-        if not force and authority is None and (there := _there()):
-            raise Refused(f"{there} was not made here; --force makes a new authority over it")
-        if authority is None:
-            authority = _new_authority()
-        elif found is not None and not authority.signed(found):
-            raise Refused(
-                f"{gateway() / 'server.pem'} was not made here; --force makes a new one over it, "
-                "and a new authority"
-            )
-        if found is not None and not wanted:
-            wanted = [_host(host) for host in _hosts(found)]
-        names = list(dict.fromkeys([*map(_host, _LOCAL), *wanted]))
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _server_certificate(authority, key, names, days)
-        if certificate.not_valid_after_utc > authority.certificate.not_valid_after_utc:
-            raise Refused(
-                f"the authority ends on {authority.certificate.not_valid_after_utc:%Y-%m-%d}, "
-                "before the certificate would; --force makes a new one, to be trusted anew"
-            )
-        # The gateway checks the pair before it takes it up, and looks again at the second rename.
-        replace(gateway() / "server.key", _key_pem(key))
-        replace(gateway() / "server.pem", certificate.public_bytes(Encoding.PEM))
+    files = (AUTHORITY_KEY, AUTHORITY, PRIVATE_KEY, CERTIFICATE)
+    return store.alone(lambda: _make(store, wanted, days, force), *files)
+
+
+def _make(store: Store, wanted: Sequence[x509.GeneralName], days: int, force: bool) -> Certificate:
+    try:
+        found = _load(store, CERTIFICATE)
+    except Refused:
+        if not force:
+            raise
+        found = None
+    authority = None if force else _authority(store)
+    files: Mapping[str, bytes] = {}
+    if not force and authority is None and (there := _there(store)):
+        raise Refused(f"{there} was not made here; --force makes a new authority over it")
+    if authority is None:
+        authority = _new_authority()
+        files = _files(AUTHORITY_KEY, authority.key, AUTHORITY, authority.certificate)
+    elif found is not None and not authority.signed(found):
+        raise Refused(
+            f"{store.called(CERTIFICATE)} was not made here; --force makes a new one over it, "
+            "and a new authority"
+        )
+    if found is not None and not wanted:
+        wanted = [_host(host) for host in _hosts(found)]
+    names = list(dict.fromkeys([*map(_host, store.hosts()), *wanted]))
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _server_certificate(authority, key, names, days)
+    if certificate.not_valid_after_utc > authority.certificate.not_valid_after_utc:
+        raise Refused(
+            f"the authority ends on {authority.certificate.not_valid_after_utc:%Y-%m-%d}, "
+            "before the certificate would; --force makes a new one, to be trusted anew"
+        )
+    # The gateway checks the pair before it takes it up, and looks again at the second rename.
+    store.write({**files, **_files(PRIVATE_KEY, key, CERTIFICATE, certificate)})
     return Certificate(_hosts(certificate), certificate.not_valid_after_utc)
 
 
-def _there() -> Path | None:
+def _there(store: Store) -> str | None:
     """Something that a new authority or its first certificate would be written over."""
-    files = [folder() / "ca.key", *(gateway() / name for name in ("ca.pem", "server.pem"))]
-    return next((path for path in files if path.exists()), None)
+    files = (AUTHORITY_KEY, AUTHORITY, CERTIFICATE)
+    return next((store.called(name) for name in files if store.read(name) is not None), None)
 
 
-def _authority() -> _Authority | None:
-    path, certificate = folder() / "ca.key", _load(gateway() / "ca.pem")
-    if certificate is None or not path.exists():
+def _authority(store: Store) -> _Authority | None:
+    pem, certificate = store.read(AUTHORITY_KEY), _load(store, AUTHORITY)
+    if certificate is None or pem is None:
         return None
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        key = load_pem_private_key(pem, password=None)
     except (TypeError, ValueError):
-        raise Refused(f"{path} is no private key; --force makes a new one") from None
+        raise Refused(
+            f"{store.called(AUTHORITY_KEY)} is no private key; --force makes a new one"
+        ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or (
         key.public_key() != certificate.public_key()
     ):
@@ -148,8 +167,6 @@ def _new_authority() -> _Authority:
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
     )
-    replace(folder() / "ca.key", _key_pem(key), mode=0o600)
-    replace(gateway() / "ca.pem", certificate.public_bytes(Encoding.PEM))
     return _Authority(key, certificate)
 
 
@@ -227,15 +244,19 @@ def _hosts(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(str(name.value) for name in names)
 
 
-def _load(path: Path) -> x509.Certificate | None:
+def _load(store: Store, name: str) -> x509.Certificate | None:
     """The first certificate of a chain; None if there is no file."""
-    if not path.exists():
+    if (pem := store.read(name)) is None:
         return None
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())[0]
+        return x509.load_pem_x509_certificates(pem)[0]
     except ValueError:
-        raise Refused(f"{path} is no certificate; --force makes a new one") from None
+        raise Refused(f"{store.called(name)} is no certificate; --force makes a new one") from None
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def _files(
+    key_name: str, key: ec.EllipticCurvePrivateKey, name: str, certificate: x509.Certificate
+) -> Mapping[str, bytes]:
+    """A key and its certificate, as they are written."""
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return {key_name: pem, name: certificate.public_bytes(Encoding.PEM)}

@@ -10,10 +10,11 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from deploy import FOLDER
+from deploy.operate.access.store import AUTHORITY, AUTHORITY_KEY, LOCAL, Result
 from deploy.operate.errors import Refused
 
 
@@ -82,3 +83,47 @@ def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+class Folder:
+    """The folder as the store of keys and certificates."""
+
+    def read(self, name: str) -> bytes | None:
+        """What a file holds; None if there is none."""
+        path = _path(name)
+        return path.read_bytes() if path.exists() else None
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Replace these files, one after the other."""
+        for name, content in files.items():
+            replace(_path(name), content, mode=0o600 if name == AUTHORITY_KEY else 0o644)
+
+    def called(self, name: str) -> str:
+        """Its path."""
+        return str(_path(name))
+
+    def hosts(self) -> Sequence[str]:
+        """This machine's own."""
+        return LOCAL
+
+    def how_to_trust(self) -> Sequence[str]:
+        """With curl, and with the client."""
+        ca = _path(AUTHORITY)
+        port = os.environ.get("GATEWAY_PORT") or 8443
+        return (
+            f"curl --cacert {ca} https://localhost:{port}/healthz",
+            f'DigitClient("grpcs://localhost:{port}", api_key=…, tls=Tls(ca="{ca}"))',
+        )
+
+    def alone(self, work: Callable[[], Result], *_: str) -> Result:
+        """Do it once, as the only one.
+
+        Raises:
+            Refused: the folder is another user's.
+        """
+        with locked():
+            return work()
+
+
+def _path(name: str) -> Path:
+    return (folder() if name == AUTHORITY_KEY else gateway()) / name

@@ -1,0 +1,21 @@
+"""The bundle on a Kubernetes cluster, through the operator's own `kubectl`."""
+
+from __future__ import annotations
+
+import argparse
+
+from deploy.operate.cluster.kubectl import Kubectl
+from deploy.operate.errors import InputError
+
+
+def chosen(options: argparse.Namespace) -> Kubectl | None:
+    """The cluster that a command line means (`command_line.on_cluster`); None: this machine.
+
+    Raises:
+        InputError: it names a part of a cluster, and means none.
+    """
+    if options.kubernetes:
+        return Kubectl(options.namespace, options.context)
+    if options.namespace or options.context:
+        raise InputError("--namespace and --context are of a cluster's: with --kubernetes")
+    return None
