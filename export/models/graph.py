@@ -39,7 +39,7 @@ def check(folder: Path) -> None:
             if not (hasattr(tf.raw_ops, node.op) or node.op in own or node.op.startswith(_MORE)):
                 raise InputError(
                     f"operation {node.op} ({node.name}) is not TensorFlow's own, and the official "
-                    "server has no other"
+                    "server does not have it"
                 )
         for function in functions:
             if "_XlaMustCompile" in function.attr and function.attr["_XlaMustCompile"].b:

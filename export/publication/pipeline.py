@@ -132,7 +132,7 @@ def of_newest(
         with ServedModel(versions[newest]) as served:
             return newest, measure(served)
     except (tf.errors.OpError, RuntimeError, OSError, LookupError, ValueError, InputError) as error:
-        say(f"check   version {newest} cannot be compared with: {type(error).__name__}")
+        say(f"check   no comparison with version {newest}: {type(error).__name__}")
         return None
 
 

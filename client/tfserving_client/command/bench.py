@@ -1,4 +1,4 @@
-"""`bench`: put load on a server, and say what came of it."""
+"""`bench`: put load on a server, and report the result."""
 
 from __future__ import annotations
 

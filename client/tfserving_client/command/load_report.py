@@ -1,4 +1,4 @@
-"""What came of a load, as terminal text and as SVG."""
+"""The report of a load test, as terminal text and as SVG."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 
 def as_lines(report: Report) -> list[str]:
-    """What came of a load, for a terminal: in numbers, as a histogram and over time."""
+    """The report for a terminal: in numbers, as a histogram and over time."""
     asked = f" of {report.asked:g} asked" if report.asked is not None else ""
     text = [
         f"  answers/s  {report.requests_per_second:,.1f}{asked}, {report.images_per_second:,.1f}"

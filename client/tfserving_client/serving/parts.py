@@ -1,4 +1,4 @@
-"""Any number of items → requests of a bearable size, and back to one answer for each item."""
+"""Any number of items → requests of limited size, and back to one answer for each item."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ _TURNS = {
 def checked(images: NDArray[np.uint8], labels: NDArray[np.uint8], called: str) -> str:
     """What is found, in a few words.
 
-    Orientation is told by the mean image of each digit, where these are digits: of all eight,
-    MNIST's lie upright as these do. Images that show other things are like none: no evidence.
+    The mean image of each digit tells the orientation: of the eight ways to turn it, one is most
+    like MNIST's. Images that show other things are like none, and are let pass.
 
     Args:
         images: uint8 [n, SIDE, SIDE].
@@ -66,8 +66,8 @@ def checked(images: NDArray[np.uint8], labels: NDArray[np.uint8], called: str) -
     best = max(likeness, key=likeness.__getitem__)
     if likeness[best] > _LIKE and likeness[best] - likeness["upright"] > _MORE:
         raise InputError(
-            f"{called}: the digits lie {best}, where their likeness to MNIST's is "
-            f"{likeness[best]:.2f} and {likeness['upright']:.2f} as they are; {expected}: "
+            f"{called}: the digits are {best}: their likeness to MNIST is "
+            f"{likeness['upright']:.2f}, and {likeness[best]:.2f} once corrected; {expected}: "
             f"save {_undoing(*_TURNS[best])}"
         )
     return f"{found}, likeness to MNIST {likeness['upright']:.2f} upright"

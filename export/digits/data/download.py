@@ -82,7 +82,7 @@ def _get(url: str) -> bytes:
                 content += piece
                 bar.update(len(piece))
                 if len(content) > _MOST_BYTES:
-                    raise InputError(f"what came is longer than {_MOST_BYTES:,} bytes")
+                    raise InputError(f"the download is longer than {_MOST_BYTES:,} bytes")
     return bytes(content)
 
 

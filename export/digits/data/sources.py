@@ -99,11 +99,11 @@ def _mnist() -> Dataset:
         say(f"data    {error}")
 
     def accept(content: bytes) -> Dataset:
-        dataset = verified_mnist(io.BytesIO(content), "what came")
+        dataset = verified_mnist(io.BytesIO(content), "the download")
         try:
             put(content, cache)
         except OSError as error:
-            say(f"data    MNIST is not kept for the next time: {error}")
+            say(f"data    MNIST could not be saved for the next run: {error}")
         return dataset
 
     return download(MNIST_URL, accept)

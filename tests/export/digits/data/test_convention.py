@@ -83,7 +83,7 @@ def test_orientation_and_what_undoes_it(
     with pytest.raises(InputError) as refusal:
         _load(path, digits, turn, images)
     told = str(refusal.value)
-    assert told.startswith(f"{path}: x_train: the digits lie {name}, where their likeness to MNIST")
+    assert told.startswith(f"{path}: x_train: the digits are {name}: their likeness to MNIST")
     assert told.endswith(f"{EXPECTED}: save {undoing}")
     x = turn(digits.train.images)
     assert np.array_equal(eval(undoing, {"x": x}), digits.train.images)

@@ -206,11 +206,17 @@ def test_mnist_is_downloaded_once_into_kerass_cache(server: _Server, cache: Path
         (_status(429), "the server answers 429 Too Many Requests"),
         (_status(500), "the server answers 500 Internal Server Error"),
         (_status(503), "the server answers 503 Service Unavailable"),
-        (_corrupted, "what came is not a readable .npz of plain arrays: Bad CRC-32 for file"),
-        (_sent(FILE[:9000]), "what came is not a readable .npz of plain arrays: File is not a zip"),
-        (_login_page, "what came is not a readable .npz of plain arrays: File is not a zip file"),
+        (_corrupted, "the download is not a readable .npz of plain arrays: Bad CRC-32 for file"),
+        (
+            _sent(FILE[:9000]),
+            "the download is not a readable .npz of plain arrays: File is not a zip",
+        ),
+        (
+            _login_page,
+            "the download is not a readable .npz of plain arrays: File is not a zip file",
+        ),
         (_other_data, f"expected MNIST's, {SHA256}"),
-        (_sent(b""), "what came is not a readable .npz of plain arrays: File is not a zip file"),
+        (_sent(b""), "the download is not a readable .npz of plain arrays: File is not a zip file"),
     ],
 )
 def test_a_fault_that_may_pass_is_told_and_tried_again(
@@ -241,7 +247,7 @@ def test_a_fault_that_may_pass_is_told_and_tried_again(
         (_status(503), "the server answers 503 Service Unavailable"),
         (_corrupted, "Bad CRC-32 for file"),
         (_login_page, "File is not a zip file"),
-        (_other_data, "what came holds arrays of SHA-256 "),
+        (_other_data, "the download holds arrays of SHA-256 "),
     ],
 )
 def test_a_fault_that_does_not_pass_is_one_sentence_and_leaves_nothing(
@@ -427,7 +433,9 @@ def test_a_cache_that_cannot_be_written_costs_only_the_next_download(
         (tmp_path / obstacle).mkdir(parents=True)
     for _ in range(2):
         assert data.load("mnist").sha256 == SHA256
-        assert "data    MNIST is not kept for the next time: [Errno" in capsys.readouterr().err
+        assert (
+            "data    MNIST could not be saved for the next run: [Errno" in capsys.readouterr().err
+        )
     assert len(server.asked) == 2
     assert _files(cache) in ([], ["mnist.npz"])
 
