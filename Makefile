@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 # Kept, although only pattern rules name them.
 .PRECIOUS: .venv/%.installed
-.PHONY: help setup demo test test-tensors lint bench bench-client bench-encoded bench-export bench-gateway bench-local bench-operator bench-releases bench-start bench-switches bench-weights figures lock clean
+.PHONY: help setup demo test test-tensors lint bench bench-capacity bench-client bench-encoded bench-export bench-gateway bench-local bench-operator bench-releases bench-start bench-switches bench-weights figures lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -55,6 +55,10 @@ bench-% figures: export TF_CPP_MIN_LOG_LEVEL = 3
 bench-%: NAME = mnist
 
 bench: bench-weights bench-encoded bench-gateway bench-local bench-switches bench-client bench-export  ## all benchmarks, on the genuine MNIST
+
+bench-capacity: .venv/dev.installed  ## the p99 that `capacity` predicts, against real load on one to three replicas; a quarter of an hour (needs nginx)
+	$(published)
+	@$(bin)/python -m tests.bench.capacity
 
 bench-client: .venv/dev.installed  ## compare the client with other ways to call, on the local server and a stub; a quarter of an hour (needs cc, libnghttp2-dev)
 	$(published)

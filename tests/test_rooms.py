@@ -46,9 +46,9 @@ HOUSES = {
     ),
     "deploy.release": (
         "errors load measures replicas sharing state verdict",
-        "card",
-        "golden history sides",
-        "compare place tune verify",
+        "card service",
+        "capacity golden history sides",
+        "capacity_report compare place tune verify",
         "checks tune_report",
         "canary",
         "promotion",

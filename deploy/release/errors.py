@@ -1,5 +1,5 @@
-"""How what a version brings along can be no good."""
+"""How what is read of a version, or was measured of one, can be no good."""
 
 
 class Unreadable(Exception):
-    """The golden answers or the card of a version: missing, or not as they are written."""
+    """Golden answers, a card, or what a replica can do: missing, or not as they are written."""

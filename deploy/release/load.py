@@ -1,19 +1,22 @@
-"""Load from a process of its own: an open loop of ready-made requests over gRPC.
+"""Load from a process of its own: ready-made requests over gRPC.
 
-Each request is sent when it is due, and its latency counts from then, so a server that stalls
-cannot slow the questions down and so hide the stall.
+In an open loop each request is sent when it is due, and its latency counts from then, so a server
+that stalls cannot slow the questions down and so hide the stall. In a closed loop some callers ask
+again as soon as they are answered: one finds how long a request takes alone, many the most that is
+answered.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +42,22 @@ class Probe(NamedTuple):
     late: float
 
 
+class Pace(NamedTuple):
+    """What came of some callers for some seconds; all 0 if none was answered.
+
+    Attributes:
+        rate: answers a second.
+        p50: in milliseconds from sent to answered.
+        p99: of the same.
+        size: bytes of a request and its answer, on average.
+    """
+
+    rate: float
+    p50: float
+    p99: float
+    size: float
+
+
 class Request(NamedTuple):
     """A gRPC method's path, and the message."""
 
@@ -53,17 +72,29 @@ class Generator:
         self._connection = connection
 
     def probe(self, address: str, rate: float, seconds: float) -> Probe:
-        """Put a load on the server at this address, `host:port`.
+        """Ask the server at this address, `host:port`, in an open loop.
 
         Raises:
             ChildProcessError: the process ended.
         """
+        found: Probe = self._told(_probe, address, rate, seconds)
+        return found
+
+    def pace(self, address: str, callers: int, seconds: float) -> Pace:
+        """Ask the server at this address in a closed loop.
+
+        Raises:
+            ChildProcessError: the process ended.
+        """
+        found: Pace = self._told(_pace, address, callers, seconds)
+        return found
+
+    def _told(self, loop: Callable[..., object], address: str, *arguments: float) -> Any:
         try:
-            self._connection.send((address, rate, seconds))
-            found: Probe = self._connection.recv()
+            self._connection.send((loop, address, arguments))
+            return self._connection.recv()
         except (BrokenPipeError, EOFError):
             raise ChildProcessError("the process that asks the server has ended") from None
-        return found
 
 
 @contextlib.contextmanager
@@ -89,21 +120,18 @@ def _generate(connection: Connection, requests: Sequence[Request]) -> None:
     options += [("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
     with contextlib.suppress(EOFError, KeyboardInterrupt):  # whoever asks is gone
         while True:
-            address, rate, seconds = connection.recv()
+            loop, address, arguments = connection.recv()
             with grpc.insecure_channel(address, options) as channel:
                 with contextlib.suppress(grpc.FutureTimeoutError):  # then each request fails
                     grpc.channel_ready_future(channel).result(_TIMEOUT)
-                connection.send(_probe(channel, requests, rate, seconds))
+                connection.send(loop(channel, requests, *arguments))
 
 
 def _probe(channel: object, requests: Sequence[Request], rate: float, seconds: float) -> Probe:
     due = arrivals(rate, seconds, _SEED)
     if not due.size:  # of a rate so low
         due = np.zeros(1)
-    methods = {
-        request.method: channel.unary_unary(request.method)  # type: ignore[attr-defined]
-        for request in requests
-    }
+    methods = _methods(channel, requests)
     sent, done = np.zeros(len(due)), np.full(len(due), np.inf)
     left = threading.Semaphore(0)
     start = time.perf_counter()
@@ -125,3 +153,37 @@ def _probe(channel: object, requests: Sequence[Request], rate: float, seconds: f
         1e3 * float(np.percentile(times - due, 99, method="inverted_cdf")) for times in (done, sent)
     )
     return Probe(rate, p99, float(np.isinf(done).mean()), late)
+
+
+def _pace(channel: object, requests: Sequence[Request], callers: int, seconds: float) -> Pace:
+    methods = _methods(channel, requests)
+    times: list[float] = []
+    sizes: list[int] = []
+    free = threading.Semaphore(callers)
+    start = time.perf_counter()
+
+    def finish(request: Request, sent: float, call: object) -> None:
+        if call.code().value[0] == 0:  # type: ignore[attr-defined]
+            times.append(time.perf_counter() - sent)
+            sizes.append(len(request.body) + len(call.result()))  # type: ignore[attr-defined]
+        free.release()
+
+    for request in itertools.cycle(requests):
+        free.acquire()
+        sent = time.perf_counter()
+        if sent - start >= seconds:
+            free.release()
+            break
+        call = methods[request.method].future(request.body, timeout=_TIMEOUT)
+        call.add_done_callback(functools.partial(finish, request, sent))
+    for _ in range(callers):
+        free.acquire()
+    if not times:
+        return Pace(0.0, 0.0, 0.0, 0.0)
+    p50, p99 = 1e3 * np.percentile(times, (50, 99), method="inverted_cdf")
+    rate = len(times) / (time.perf_counter() - start)
+    return Pace(rate, float(p50), float(p99), float(np.mean(sizes)))
+
+
+def _methods(channel: Any, requests: Sequence[Request]) -> Mapping[str, Any]:
+    return {request.method: channel.unary_unary(request.method) for request in requests}

@@ -1,4 +1,4 @@
-"""The commands that try a version out on servers of their own, where no caller is answered."""
+"""The commands that try a version out on servers of their own, and that plan by what came of it."""
 
 from __future__ import annotations
 
@@ -62,15 +62,65 @@ def add_to(commands: Any) -> None:
     tune.add_argument(
         "--output", type=Path, metavar="FILE", help="write the parameters there, and print none"
     )
+    capacity = command(
+        commands, "capacity", _capacity, "how many replicas a rate needs, by what tune measured"
+    )
+    capacity.add_argument("--name", help="the model's (the first that is configured)")
+    capacity.add_argument(
+        "--rate",
+        type=_rates,
+        default=[10.0**i for i in range(7)],
+        metavar="R,R,…",
+        help="requests a second, of one row each (1 to 1,000,000, by tens)",
+    )
+    capacity.add_argument(
+        "--p99-ms", type=_milliseconds, default=50.0, metavar="X", help="the limit (50)"
+    )
+    capacity.add_argument(
+        "--service-ms",
+        type=_service_times,
+        metavar="P50,P99",
+        help="how long a request takes alone, in place of what tune measured; P99 may be left out",
+    )
+    units = capacity.add_mutually_exclusive_group()
+    units.add_argument(
+        "--cores", type=count, metavar="N", help="that a replica has, with --service-ms (1)"
+    )
+    units.add_argument("--gpus", type=count, metavar="N", help="that a replica has, to count those")
+    capacity.add_argument(
+        "--price", type=_price, metavar="X", help="of an hour of a core, or of a GPU with --gpus"
+    )
+    capacity.add_argument("--json", action="store_true", help="for programs")
 
 
 def _milliseconds(text: str) -> float:
+    return _number(text, 10_000, "milliseconds, at most 10,000")
+
+
+def _rates(text: str) -> list[float]:
+    return [_number(each, 1e7, "requests a second, at most 10,000,000") for each in text.split(",")]
+
+
+def _price(text: str) -> float:
+    return _number(text, 1e6, "a price, above 0")
+
+
+def _service_times(text: str) -> tuple[float, float]:
+    p50, *more = map(_milliseconds, text.split(","))
+    p99 = more[0] if more else p50
+    if len(more) > 1 or p99 < p50:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected P50 or P50,P99, P99 the larger")
+    return p50, p99
+
+
+def _number(text: str, most: float, expected: str) -> float:
+    """Above 0."""
     try:
         found = float(text)
     except ValueError:
         found = 0.0
-    if not 0 < found <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected milliseconds, at most 10,000")
+    if not 0 < found <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
     return found
 
 
@@ -151,7 +201,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _tune(options: argparse.Namespace) -> int:
     from deploy import runner
     from deploy.operate.models import on_disk
-    from deploy.release import tune, tune_report
+    from deploy.release import service, tune, tune_report
 
     output = options.output
     name, _, folder = on_disk.version(options.name, None)
@@ -160,7 +210,8 @@ def _tune(options: argparse.Namespace) -> int:
     say(f"tune    {folder}, on {runner.kind()}")
     with _told():
         tuner = tune.Tuner(folder, name, options.p99_ms, options.seconds, say)
-        settings, use = tuner.run()
+        settings, use, found = tuner.run()
+    say(f"tune    {service.write(name, found)} is written; it is for `python -m deploy capacity`")
     limited = tuner.is_generator_limit
     for line in tune_report.lines(settings, use, options.p99_ms, is_generator_limit=limited):
         print(line)
@@ -171,4 +222,33 @@ def _tune(options: argparse.Namespace) -> int:
         say(f"tune    {output} is not written: there is nothing better than no batching")
     elif use.text:
         print(f"\n{use.text}", end="")
+    return 0
+
+
+def _capacity(options: argparse.Namespace) -> int:
+    from deploy.operate.models import on_disk
+    from deploy.release import capacity, capacity_report, service
+    from deploy.release.errors import Unreadable
+
+    if options.service_ms:
+        p50, p99 = options.service_ms
+        found = capacity.given(p50, p99, options.gpus or options.cores or 1)
+    elif options.cores:
+        raise InputError("--cores goes with --service-ms: a replica has those that tune measured")
+    else:
+        try:
+            found = service.read(on_disk.meant(options.name))
+        except Unreadable as error:
+            raise InputError(str(error)) from error
+    cost = capacity_report.Cost(
+        "gpu" if options.gpus else "core", options.gpus or found.cores, options.price
+    )
+    try:
+        plans = [capacity.plan(found, rate, options.p99_ms) for rate in options.rate]
+    except capacity.TooSlow as error:
+        raise Refused(str(error)) from error
+    if options.json:
+        print(capacity_report.as_json(found, plans, cost))
+    else:
+        print("\n".join(capacity_report.lines(found, plans, cost)))
     return 0

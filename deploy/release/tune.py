@@ -2,7 +2,8 @@
 
 Each setting has a server of its own, and an open loop of requests of one golden row over gRPC. What
 is found is what the best of a sweep, the server's defaults and the shipped settings reach by turns,
-and the best has to be better than both by more than chance.
+and the best has to be better than both by more than chance. Of what is to be used it is measured
+how long a request takes alone and how many are answered at most: `capacity` plans by that.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from deploy import runner
 from deploy.release import golden, measures
 from deploy.release.load import Probe, Request, generator
+from deploy.release.service import Service
 from tfserving_client import ServingClient
 from tfserving_client.errors import CallContext
 from tfserving_client.serving.protocols import wire
@@ -31,6 +37,7 @@ _ROUNDS = 3  # of the best and the baselines, by turns
 _STEP, _HALVINGS = 1.5, 2  # from one rate to the next; then between the last two
 _FIRST, _LOWEST, _HIGHEST = 200.0, 5.0, 200_000.0  # requests a second
 _REQUESTS = 100  # different ones, at most
+_CALLERS = 128  # at once, for the most that is answered: two of the largest batches
 _CPUS = len(os.sched_getaffinity(0))
 
 
@@ -135,8 +142,8 @@ class Tuner:
         self._answers = golden.read(folder)
         self.is_generator_limit = False  # that of any rate which did not hold
 
-    def run(self) -> tuple[list[Setting], Setting]:
-        """All settings as they were measured, the baselines first, and what to use.
+    def run(self) -> tuple[list[Setting], Setting, Service]:
+        """All settings as they were measured, the baselines first; what to use; what that can do.
 
         Raises:
             runner.StartFailed: a server did not start.
@@ -146,7 +153,9 @@ class Tuner:
         shipped = Setting("shipped", _SHIPPED.read_text())
         with contextlib.ExitStack() as opened:
             last = [(one, opened.enter_context(self._serving(one))) for one in (defaults, shipped)]
-            self._load = opened.enter_context(generator(self._requests(last[0][1])))
+            self._load = opened.enter_context(
+                generator(requests(last[0][1], self._name, self._answers))
+            )
             for setting, server in last:
                 self._measure(setting, server, _FIRST)
             swept = self._sweep(max(defaults.rate, shipped.rate) or _FIRST)
@@ -160,7 +169,13 @@ class Tuner:
                     self._measure(setting, server, near)
             for setting, server in last:
                 _count_batches(setting, server)
-        return [defaults, shipped, *swept], chosen(defaults, shipped, best)
+            use = chosen(defaults, shipped, best)
+            server = next(server for setting, server in last if setting is use)
+            today = datetime.now(UTC).date()
+            of = f"{self._folder}, {use.name}, on {runner.kind()}, {today}"
+            service = measured(server, self._name, self._answers, self._seconds, of)
+            self._say(f"tune    {use.name}: at most {service.requests_per_second:,.0f} requests/s")
+        return [defaults, shipped, *swept], use, service
 
     def _sweep(self, near: float) -> list[Setting]:
         """Each parameter in turn; `near` is a rate to begin at."""
@@ -213,17 +228,54 @@ class Tuner:
             ) as server:
                 yield server
 
-    def _requests(self, server: runner.Server) -> list[Request]:
-        """Golden rows of the default signature, or of the first, as they are sent."""
-        signature = min(self._answers, key=lambda name: (name != "serving_default", name))
-        answers = self._answers[signature]
-        with ServingClient(server.grpc_url, model=self._name) as serving:
-            golden.ask(serving, signature, answers.row(0))
-            declared = serving.metadata().signatures[signature]
-        context = CallContext(server.grpc_url, self._name, signature=signature)
-        rows = (answers.row(i).inputs for i in range(min(answers.rows, _REQUESTS)))
-        sent = (wire(True).predict(context, conformed(signature, declared, row)) for row in rows)
-        return [Request(exchange.method, exchange.body) for exchange in sent]
+
+def measured(
+    server: runner.Server, name: str, answers: Mapping[str, golden.Answers], seconds: float, of: str
+) -> Service:
+    """What a server can do; its batches are as many callers fill them.
+
+    Args:
+        server: it serves one version.
+        name: the model's.
+        answers: the version's golden ones, whose rows are asked.
+        seconds: of each load.
+        of: what is measured, in words.
+
+    Raises:
+        ServingError: the server does not answer.
+    """
+    address = server.grpc_url.removeprefix("grpc://")
+    with generator(requests(server, name, answers)) as load:
+        alone = load.pace(address, 1, seconds)
+        before = _batches(server)
+        most = load.pace(address, _CALLERS, seconds)
+        ran, filled, padding = _batches(server) - before
+    rows = round((filled - padding) / ran) if ran else 1
+    batch_ms = alone.p50
+    if rows > 1:
+        with generator(requests(server, name, answers, rows)) as load:
+            batch_ms = max(batch_ms, load.pace(address, 1, seconds).p50)
+    size = round(alone.size)
+    return Service(alone.p50, alone.p99, most.rate, rows, batch_ms, _CPUS, size, of)
+
+
+def requests(
+    server: runner.Server, name: str, answers: Mapping[str, golden.Answers], rows: int = 1
+) -> list[Request]:
+    """Golden rows of the default signature, or of the first, as they are sent, so many at once.
+
+    Raises:
+        ServingError: the server does not answer them.
+    """
+    signature = min(answers, key=lambda name: (name != "serving_default", name))
+    asked = answers[signature]
+    with ServingClient(server.grpc_url, model=name) as serving:
+        golden.ask(serving, signature, asked.row(0))
+        declared = serving.metadata().signatures[signature]
+    context = CallContext(server.grpc_url, name, signature=signature)
+    parts = (_rows(asked.inputs, i, rows) for i in range(min(asked.rows, _REQUESTS)))
+    sent = (wire(True).predict(context, conformed(signature, declared, part)) for part in parts)
+    return [Request(exchange.method, exchange.body) for exchange in sent]
 
 
 def highest(holds: Callable[[float], bool], near: float) -> float:
@@ -241,11 +293,25 @@ def highest(holds: Callable[[float], bool], near: float) -> float:
     return low
 
 
+def _rows(inputs: Mapping[str, golden.Array], first: int, count: int) -> dict[str, golden.Array]:
+    """Rows of the inputs from one on, the first again after the last."""
+    rows = range(first, first + count)
+    return {
+        alias: array.take(rows, axis=0, mode="wrap") if array.ndim else array
+        for alias, array in inputs.items()
+    }
+
+
 def _count_batches(setting: Setting, server: runner.Server) -> None:
     """Sizes and padding of the batches that a server ran, its warm-up included."""
-    metrics = measures.read(server.rest_url)
-    batches = "serving:batching_session:processed_batch_size"
-    if ran := metrics[f"{batches}_count"]:
-        rows = metrics[f"{batches}_sum"]
+    ran, rows, padding = _batches(server)
+    if ran:
         setting.rows = rows / ran
-        setting.padding = metrics["serving:batching_session:padding_size_sum"] / rows
+        setting.padding = padding / rows
+
+
+def _batches(server: runner.Server) -> NDArray[np.float64]:
+    """How many batches a server ran since its start, their rows, and those that are padding."""
+    metrics = measures.read(server.rest_url)
+    names = "processed_batch_size_count", "processed_batch_size_sum", "padding_size_sum"
+    return np.array([metrics[f"serving:batching_session:{name}"] for name in names])

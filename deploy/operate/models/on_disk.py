@@ -5,10 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy import model_config
-from deploy.model_config import ConfigError
+from deploy.model_config import ConfigError, Model
 from deploy.operate.checks import server
 from deploy.operate.errors import InputError
 from deploy.operate.stack import served
+
+
+def meant(name: str | None) -> str:
+    """A model's name; None: of the first that is configured.
+
+    Raises:
+        InputError: that is no name, or the configuration cannot be read.
+    """
+    return _checked(name or next(iter(_configured()), "mnist"))
 
 
 def version(name: str | None, number: int | None) -> tuple[str, int, Path]:
@@ -21,11 +30,8 @@ def version(name: str | None, number: int | None) -> tuple[str, int, Path]:
     Raises:
         InputError: there is none.
     """
-    try:
-        configured = {one.name: one for one in model_config.read(served.place(served.MODELS))}
-    except ConfigError as error:
-        raise InputError(str(error)) from None
-    name = _checked(name or next(iter(configured), "mnist"))
+    configured = _configured()
+    name = meant(name)
     root = served.models_folder()
     folder = served.folder_of(configured[name].base_path, root) if name in configured else None
     folder = folder or root / name
@@ -57,6 +63,13 @@ def at(folder: Path, name: str | None) -> tuple[str, int, Path]:
         raise InputError(f"{folder} is no folder; expected that of a version")
     name = _checked(name or folder.resolve().parent.name)
     return name, int(folder.name) if folder.name.isdecimal() else 1, folder
+
+
+def _configured() -> dict[str, Model]:
+    try:
+        return {one.name: one for one in model_config.read(served.place(served.MODELS))}
+    except ConfigError as error:
+        raise InputError(str(error)) from None
 
 
 def _checked(name: str) -> str:

@@ -25,9 +25,16 @@ def test_requests_are_answered_and_counted_from_when_they_were_due(published: Ve
             half = generator.probe(address, 100, 0.5)
             assert half.failed == pytest.approx(0.5, abs=0.05)
             assert half.p99 == math.inf
+            alone, four = (generator.pace(address, callers, 0.5) for callers in (1, 4))
+            for pace in (alone, four):
+                assert pace.rate > 0
+                assert 0 < pace.p50 <= pace.p99
+                assert pace.size > len(requests[0].body)  # the answer's bytes, too
 
 
 def test_a_server_that_is_gone_fails_every_request(closed_port: int) -> None:
     with load.generator([load.Request("/a/b", b"")]) as generator:
         probe = generator.probe(f"127.0.0.1:{closed_port}", 20, 0.2)
+        pace = generator.pace(f"127.0.0.1:{closed_port}", 2, 0.2)
     assert (probe.failed, probe.p99) == (1, math.inf)
+    assert pace == (0, 0, 0, 0)

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from deploy.commands import main
 from deploy.local import text_files
 from deploy.local.batching import limits
-from deploy.release import tune, tune_report
+from deploy.release import golden, measures, service, tune, tune_report
 from deploy.release.load import Probe
 from deploy.release.tune import Batching, Setting, chosen, highest
+from deploy.runner import serve
 
 
 def _setting(name: str, *rates: float, text: str = "x") -> Setting:
     return Setting(name, text, found=[Probe(rate, 10.0, 0.0, 0.0) for rate in rates])
 
 
+SHIPPED = Path(__file__).parents[3] / "deploy" / "server" / "batching.config"
 RATES = st.lists(st.sampled_from([0.0, 100.0, 103.0, 150.0, 300.0]), min_size=3, max_size=3)
 
 
@@ -102,8 +104,9 @@ def test_the_report_says_when_batching_loses_and_who_was_too_slow() -> None:
 
 
 @pytest.fixture
-def quick(levels: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def quick(levels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`python -m deploy tune` on a model of several signatures, with tenths of seconds."""
+    monkeypatch.setattr(service, "MEASURED", tmp_path / "measured")
     monkeypatch.setenv("MODELS", str(levels.parents[1]))
     monkeypatch.setattr(tune, "SWEPT", {"timeout": (500,)})
     real = tune.Tuner
@@ -128,7 +131,26 @@ def test_what_is_written_is_what_is_told(
         assert f"tune    {name}: " in progress
     wins = told.splitlines()[-1].startswith("use ")
     assert output.exists() == wins
-    assert ("is written" if wins else "is not written") in progress
+    assert f"{output} is {'' if wins else 'not '}written" in progress
+    assert main(["capacity", "--name=levels", "--rate=1", "--p99-ms=10000"]) == 0
+    told, _ = capsys.readouterr()
+    assert told.startswith(f"{levels}, ")
+    assert "a request alone takes" in told
+
+
+def test_what_a_replica_can_do_is_measured_with_and_without_batching(levels: Path) -> None:
+    answers = golden.read(levels)
+    for flags, files in (([], {}), (["--enable_batching"], {"batching_parameters_file": SHIPPED})):
+        with serve(
+            levels, name="levels", version=1, flags=flags, files={**measures.FLAGS, **files}
+        ) as server:
+            found = tune.measured(server, "levels", answers, 0.3, "it")
+        assert 0 < found.p50_ms <= found.p99_ms
+        assert found.p50_ms <= found.batch_ms
+        assert found.requests_per_second > 0
+        assert found.request_bytes > 0
+        assert (found.batch_rows > 1) == bool(flags)
+        assert found.of == "it"
 
 
 @pytest.mark.parametrize(
