@@ -45,10 +45,11 @@ HOUSES = {
         "commands",
     ),
     "deploy.release": (
-        "errors load measures replicas sharing state verdict",
+        "errors load measures replicas shadow sharing state verdict",
         "card service",
         "capacity golden history sides",
-        "capacity_report compare place tune verify",
+        "capacity_report place requests tune verify",
+        "compare",
         "checks tune_report",
         "canary",
         "promotion",

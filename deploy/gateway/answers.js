@@ -1,10 +1,13 @@
 // What is answered, for the log: of a share of the answers, each row's most probable class and its
 // probability, "7:0.98 3:0.55", and over gRPC, where no path tells it, the model that answered. Nothing
 // else sees an answer: the server cannot log, and counts none.
+import protobuf from 'protobuf.js';
+
 const LARGEST = 65536;  // bytes of an answer that are kept
 const ROWS = 100;  // of one answer
 const CLASSES = 32;  // more than that are no digits
 const NAMES = ['probabilities', 'scores'];
+const fields = protobuf.fields;
 const parts = [];
 let size = 0;
 
@@ -77,39 +80,6 @@ function tensor(message) {
         rows.push(row);
     }
     return checked(rows);
-}
-
-// The values of a field in a protobuf message: numbers, or the bytes of what has a length.
-function fields(message, number) {
-    const found = [];
-    let at = 0;
-    const varint = () => {
-        let value = 0;
-        let shift = 1;
-        let byte;
-        do {
-            byte = message[at++];
-            value += (byte & 127) * shift;
-            shift *= 128;
-        } while (byte > 127);
-        return value;
-    };
-    while (at < message.length) {
-        const tag = varint();
-        const type = tag & 7;
-        let value;
-        if (type == 0) {
-            value = varint();
-        } else {
-            const length = type == 2 ? varint() : type == 5 ? 4 : 8;
-            value = message.subarray(at, at + length);
-            at += length;
-        }
-        if (tag >> 3 == number) {
-            found.push(value);
-        }
-    }
-    return found;
 }
 
 export default { look };

@@ -5,6 +5,7 @@
 set -eu
 secrets=/etc/gateway
 canary=/config/canary.config # the share in percent, of what, and each key's side
+shadow=/config/shadow.config # a model, the share in percent, how many a second, until when
 run=/run/gateway
 configuration=$(dirname "$0")/nginx.conf
 models=$(dirname "$0")/../serving/models.sh
@@ -71,11 +72,36 @@ js_var \$answers; js_var \$answering;" >"$1/answers.conf"
   fi
 }
 
+shadows() { # which requests are kept for `compare --live`, into the folder $1; none after its time
+  until=0
+  [ ! -e "$shadow" ] || [ ! -e "$javascript" ] || read -r model share rate until <"$shadow"
+  now=$(date +%s)
+  for kept in "$run/shadow"/*; do # a minute is left to fetch them
+    [ "$kept" = "$run/shadow/$until" ] && [ "$now" -lt $((until + 60)) ] || rm -rf "$kept"
+  done
+  if [ "$now" -lt "$until" ]; then
+    mkdir -p "$run/shadow/$until" 2>/dev/null || : # without it nothing is kept, and all else goes on
+    echo "js_import shadow from $(dirname "$configuration")/shadow.js;
+split_clients \$request_id \$in_shadow { $share% yes; * ''; }
+map '' \$shadow_model { default $model; }
+map '' \$shadow_rate { default $rate; }
+map '' \$shadow_folder { default $run/shadow/$until; }
+# Over gRPC the model is in the body.
+map \"\$in_shadow \$request_method \$model\" \$shadowed {
+default ''; 'yes POST $model' yes; 'yes POST ' yes; }" >"$1/shadow.conf"
+    echo 'js_content shadow.keep;' >"$1/keep.conf"
+  else
+    echo "map '' \$shadowed { default ''; }" >"$1/shadow.conf"
+    echo 'return 404;' >"$1/keep.conf"
+  fi
+}
+
 render() ( # everything that nginx.conf includes, into the folder $1
   set -e
   rm -rf "$1"
   mkdir "$1"
   sides "$1"
+  shadows "$1"
   echo "limit_req_zone \$limited zone=keys:1m rate=${KEY_RATE}r/s;
 limit_req zone=keys burst=$KEY_RATE nodelay;" >"$1/rate.conf"
   # Without key and encryption, so not on a network: Compose publishes them on this machine alone.

@@ -62,6 +62,14 @@ def percent(text: str) -> float:
     return found
 
 
+def seconds(text: str) -> int:
+    """How long something is, in seconds: `90`, `90s`, `10m` or `1h`."""
+    number, unit = text.rstrip("smh"), text[-1:]
+    if not (number.isdecimal() and len(text) - len(number) < 2 and int(number) < 10**6):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, or as 90s, 10m, 1h")
+    return int(number) * {"m": 60, "h": 3600}.get(unit, 1)
+
+
 def say(line: object) -> None:
     """A line of progress, which is not the answer."""
     print(line, file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from deploy.operate.command_line import command, count, percent, say, version
+from deploy.operate.command_line import command, count, percent, say, seconds, version
 from deploy.operate.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def add_to(commands: Any) -> None:
         help="one share after the other, as long as it does well, and then live",
     )
     canary.add_argument(
-        "--every", type=_seconds, default=_EVERY, metavar="T", help="how long each step is (10m)"
+        "--every", type=seconds, default=_EVERY, metavar="T", help="how long each step is (10m)"
     )
     for promoting in (promote, canary):
         promoting.add_argument(
             "--grace",
-            type=_seconds,
+            type=seconds,
             default=_GRACE,
             metavar="T",
             help="how long the version of before stays loaded (5m)",
@@ -66,13 +66,6 @@ def add_to(commands: Any) -> None:
     history.add_argument("--json", action="store_true", help="for programs")
     for each in (promote, rollback, canary, history):
         each.add_argument("--name", metavar="MODEL", help="the model (the only one)")
-
-
-def _seconds(text: str) -> int:
-    number, unit = text.rstrip("smh"), text[-1:]
-    if not (number.isdecimal() and len(text) - len(number) < 2 and int(number) < 10**6):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, or as 90s, 10m, 1h")
-    return int(number) * {"m": 60, "h": 3600}.get(unit, 1)
 
 
 def _steps(text: str) -> list[float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -16,15 +18,17 @@ from deploy import runner
 from deploy.operate.errors import InputError, Refused
 from deploy.operate.stack.status import table
 from deploy.release import golden
-from deploy.release.errors import Unreadable
-from tfserving_client import InvalidInput, ServingClient, ServingError
+from deploy.release.requests import Request
+from tfserving_client import InvalidInput, NotFound, Rejected, ServingClient, ServingError
 from tfserving_client.command.drawing import draw, side_by_side
 
 Array = NDArray[Any]
+Outputs = Mapping[str, Array]
 
-_ROWS = 32  # of a request
 _SHOWN = 10  # rows that differ
 _SLOWER = 1.5
+_WIDTH = 60  # characters of an array in the table
+_REFUSALS = (InvalidInput, NotFound, Rejected)  # of a request, by a version that takes no such one
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +50,55 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """A row that differs.
+
+    Attributes:
+        row: its number, over all requests.
+        input: in a few words; "" if `picture` says more.
+        picture: grey, uint8 [height, width], if that is the input.
+        answers: of the candidate and of the other.
+    """
+
+    row: int
+    input: str
+    picture: Array | None
+    answers: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """What was found.
 
     Attributes:
         versions: the candidate and the one it is compared with.
-        outputs: by name.
-        milliseconds: of each version p50 and p99 of a request of at most 32 rows.
-        shown: rows that differ: the row's number, and both answers.
+        requests: that both have answered.
+        refused: requests that neither takes.
+        outputs: by name; with the signature before it, where requests are of several.
+        milliseconds: of each version p50 and p99 of a request; none if both answered none.
+        shown: rows that differ, the first ten.
         problems: why the verdict is bad; none: the candidate does as the other.
     """
 
     versions: tuple[int, int]
+    requests: int
+    refused: int
     outputs: Mapping[str, Output]
-    milliseconds: tuple[tuple[float, float], tuple[float, float]]
-    shown: Sequence[tuple[int, str, str]]
+    milliseconds: Sequence[Sequence[float]]
+    shown: Sequence[Row]
     problems: Sequence[str]
 
     def as_json(self) -> str:
         """The comparison as one JSON object."""
-        return json.dumps({"alike": not self.problems, **asdict(self)})
+        fields = asdict(self)
+        fields["shown"] = [(one.row, *one.answers, one.input) for one in self.shown]
+        return json.dumps({"alike": not self.problems, **fields})
 
-    def lines(self, inputs: Mapping[str, Array]) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         """The comparison as text; rows that differ as pictures, where the input is pictures."""
         candidate, other = self.versions
+        neither = f"; {self.refused} more are taken by neither" if self.refused else ""
+        yield f"asked    {self.requests} requests that both answer{neither}"
         for name, one in self.outputs.items():
             told = f"output   {name}: {one.differing} of {one.rows} rows differ"
             if one.largest is not None:
@@ -77,62 +106,31 @@ class Comparison:
             if one.confidence:
                 told += "; mean confidence {:.4f}, it was {:.4f}".format(*one.confidence)
             yield told
-        for number, (p50, p99) in zip(self.versions, self.milliseconds, strict=True):
+        for number, (p50, p99) in zip(self.versions, self.milliseconds, strict=False):
             yield f"time     version {number}: p50 {p50:.2f}, p99 {p99:.2f} ms a request"
-        pictures = _pictures(inputs)
-        if self.shown and pictures is not None:
-            for start in range(0, len(self.shown), 5):
-                some = self.shown[start : start + 5]
-                yield from side_by_side([draw(pictures[row]) for row, *_ in some])
+        pictures = [one.picture for one in self.shown if one.picture is not None]
+        for start in range(0, len(pictures), 5):
+            yield from side_by_side([draw(one) for one in pictures[start : start + 5]])
         if self.shown:
-            titles = ("ROW", f"VERSION {candidate}", f"VERSION {other}")
-            yield from table([titles, *((str(row), *said) for row, *said in self.shown)])
+            titles = ("ROW", f"VERSION {candidate}", f"VERSION {other}", "INPUT")
+            rows = [(str(one.row), *one.answers, one.input) for one in self.shown]
+            yield from table([titles, *rows])
         for problem in self.problems:
             yield f"problem  {problem}"
         yield f"verdict  {candidate} does {'not do ' if self.problems else ''}as {other}"
 
 
-def read(path: Path) -> dict[str, Array]:
-    """Requests of a file: an `.npz` of arrays by input name, of as many rows each.
-
-    Raises:
-        InputError: it is none.
-    """
-    try:
-        arrays = golden.unpacked(path)
-    except Unreadable as error:
-        raise InputError(str(error)) from None
-    except Exception as error:  # a damaged file leads its readers to errors of any kind
-        raise InputError(f"{path}: {error}; expected an .npz of arrays by input name") from None
-    rows = {len(array) for array in arrays.values() if array.ndim}
-    if len(rows) != 1 or not min(rows):
-        raise InputError(
-            f"{path} holds {sorted(rows) or 'no'} rows; expected arrays of as many rows each"
-        )
-    return arrays
-
-
-def compare(
-    name: str,
-    folders: Mapping[int, Path],
-    inputs: Mapping[str, Array],
-    *,
-    signature: str,
-    agreement: float,
-) -> Comparison:
-    """Ask both versions on servers of their own, by turns.
+@contextlib.contextmanager
+def served(name: str, folders: Mapping[int, Path]) -> Iterator[tuple[ServingClient, ServingClient]]:
+    """Both versions on servers of their own.
 
     Args:
         name: the model's.
         folders: number → folder; the candidate first.
-        inputs: arrays by input name.
-        signature: which to ask.
-        agreement: the share of rows that must not differ.
 
     Raises:
         runner.NoServer: there is none to serve them.
-        InputError: these are no inputs of that signature.
-        Refused: one of them does not load or does not answer.
+        Refused: one of them does not load, or fails meanwhile.
     """
     candidate, other = folders
     try:
@@ -142,57 +140,129 @@ def compare(
             ServingClient(first.grpc_url, model=name) as ours,
             ServingClient(second.grpc_url, model=name) as theirs,
         ):
-            answers, times = _ask((ours, theirs), inputs, signature)
+            yield ours, theirs
     except runner.NoServer:
         raise
-    except InvalidInput as error:
-        raise InputError(str(error)) from error
     except (runner.StartFailed, ServingError) as error:
         raise Refused(f"they cannot be compared: {error}") from error
-    differing = np.zeros(len(next(iter(answers[0].values()))), bool)
-    outputs, problems = {}, []
-    for alias in answers[0]:
-        one, found = _compared(answers[0][alias], answers[1][alias])
-        outputs[alias] = one
-        differing |= found
+
+
+def compare(
+    servings: tuple[ServingClient, ServingClient],
+    versions: tuple[int, int],
+    requests: Sequence[Request],
+    *,
+    agreement: float,
+) -> Comparison:
+    """Ask both the same, by turns.
+
+    Args:
+        servings: the candidate's server and the other's.
+        versions: their numbers.
+        requests: at least one.
+        agreement: the share of rows that must not differ.
+
+    Raises:
+        InputError: neither takes any of the requests.
+        ServingError: a call failed.
+    """
+    _, other = versions
+    answered: list[tuple[Request, Outputs, Outputs]] = []
+    times: list[tuple[float, float]] = []
+    refused: list[ServingError] = []  # by the candidate, and answered by the other
+    neither: list[ServingError] = []
+    for request in requests:
+        (ours, our_time), (theirs, their_time) = (_ask(each, request) for each in servings)
+        if isinstance(ours, ServingError):
+            (neither if isinstance(theirs, ServingError) else refused).append(ours)
+        elif isinstance(theirs, ServingError):
+            neither.append(theirs)
+        else:
+            answered.append((request, ours, theirs))
+            times.append((our_time, their_time))
+    if len(neither) == len(requests):
+        raise InputError(str(neither[0]))
+    outputs, shown, problems = _differences(answered)
+    for alias, one in outputs.items():
         if one.differing > (1 - agreement) * one.rows:
             problems.append(
                 f"output {alias} differs in {one.differing / one.rows:.1%} of the rows; at most "
                 f"{1 - agreement:.1%} may"
             )
-    p50, p99 = ([float(np.percentile(each, q)) for each in times] for q in (50, 99))
-    if p50[0] > _SLOWER * p50[1]:
-        problems.append(f"a request takes {p50[0]:.1f} ms, with {other} {p50[1]:.1f} ms")
-    shown = [
-        (int(row), _said(answers[0], row), _said(answers[1], row))
-        for row in np.flatnonzero(differing)[:_SHOWN]
-    ]
-    milliseconds = (p50[0], p99[0]), (p50[1], p99[1])
-    return Comparison((candidate, other), outputs, milliseconds, shown, problems)
+    if refused:
+        problems.append(
+            f"{len(refused)} of {len(requests)} requests are refused, and answered by {other}: "
+            f"{refused[0]}"
+        )
+    milliseconds = np.percentile(times, (50, 99), axis=0).T.tolist() if times else []
+    if times and milliseconds[0][0] > _SLOWER * milliseconds[1][0]:
+        ours_p50, theirs_p50 = (p50 for p50, _ in milliseconds)
+        problems.append(f"a request takes {ours_p50:.1f} ms, with {other} {theirs_p50:.1f} ms")
+    return Comparison(versions, len(times), len(neither), outputs, milliseconds, shown, problems)
 
 
-def _ask(
-    servings: Sequence[ServingClient], inputs: Mapping[str, Array], signature: str
-) -> tuple[list[dict[str, Array]], list[list[float]]]:
-    """The outputs of each, and milliseconds of each request."""
-    parts: list[list[Mapping[str, Array]]] = [[] for _ in servings]
-    times: list[list[float]] = [[] for _ in servings]
-    for start in range(0, golden.count(inputs), _ROWS):
-        some = golden.part(inputs, slice(start, start + _ROWS))
-        for number, serving in enumerate(servings):
-            begun = time.perf_counter()
-            parts[number].append(serving.predict(some, signature=signature).outputs)
-            times[number].append(1e3 * (time.perf_counter() - begun))
-    answers = [
-        {alias: np.concatenate([p[alias] for p in each]) for alias in each[0]} for each in parts
-    ]
-    return answers, times
+def _ask(serving: ServingClient, request: Request) -> tuple[Outputs | ServingError, float]:
+    """The outputs, or why there are none, and the milliseconds that it took."""
+    begun = time.perf_counter()
+    answer: Outputs | ServingError
+    try:
+        answer = serving.predict(
+            request.inputs, signature=request.signature, raw=request.as_sent
+        ).outputs
+    except _REFUSALS as error:
+        answer = error
+    return answer, 1e3 * (time.perf_counter() - begun)
+
+
+def _differences(
+    answered: Sequence[tuple[Request, Outputs, Outputs]],
+) -> tuple[dict[str, Output], list[Row], list[str]]:
+    """By output how the two differ, the first rows that do, and which outputs one of them lacks."""
+    several = len({request.signature for request, *_ in answered}) > 1
+    parts: dict[str, list[Output]] = {}
+    lacking: dict[str, str] = {}
+    shown: list[Row] = []
+    start = 0
+    for request, ours, theirs in answered:
+        rows = golden.count(theirs)
+        differing = np.zeros(rows, bool)
+        for alias in theirs.keys() | ours.keys():
+            name = f"{request.signature} {alias}" if several else alias
+            if alias in ours and alias in theirs:
+                one, found = _compared(np.atleast_1d(ours[alias]), np.atleast_1d(theirs[alias]))
+                parts.setdefault(name, []).append(one)
+                differing |= found if len(found) == rows else found.any()
+            else:
+                lacking[name] = f"output {name} is answered by one of them alone"
+        for row in np.flatnonzero(differing)[: _SHOWN - len(shown)]:
+            answers = _said(ours, row), _said(theirs, row)
+            shown.append(Row(start + int(row), *_input(request.inputs, row), answers))
+        start += rows
+    return {name: _summed(parts[name]) for name in sorted(parts)}, shown, [*lacking.values()]
+
+
+def _summed(parts: Sequence[Output]) -> Output:
+    """One output over all requests."""
+    rows = sum(one.rows for one in parts)
+    largest = [one.largest for one in parts if one.largest is not None]
+    sure = [(*one.confidence, one.rows) for one in parts if one.confidence]
+    confidence = None
+    if sure and len(sure) == len(parts):
+        ours, theirs, weights = zip(*sure, strict=True)
+        confidence = (
+            float(np.average(ours, weights=weights)),
+            float(np.average(theirs, weights=weights)),
+        )
+    differing = sum(one.differing for one in parts)
+    return Output(rows, differing, max(largest, default=None), confidence)
 
 
 def _compared(ours: Array, theirs: Array) -> tuple[Output, Array]:
-    """How an output differs, and in which rows."""
+    """How an output of one request differs, and in which rows."""
     if ours.shape != theirs.shape:
         return Output(len(ours), len(ours), None, None), np.ones(len(ours), bool)
+    if not ours.size:
+        return Output(len(ours), 0, None, None), np.zeros(len(ours), bool)
     flat = [array.reshape(len(array), -1) for array in (ours, theirs)]
     rows: Array
     if ours.dtype.kind != "f":
@@ -217,21 +287,22 @@ def _are_scores(array: Array) -> bool:
     )
 
 
-def _said(outputs: Mapping[str, Array], row: int) -> str:
-    """One row's answer, short."""
+def _said(arrays: Outputs, row: int) -> str:
+    """One row of some arrays, short."""
     said = []
-    for alias, array in outputs.items():
-        one = array[row]
+    for alias, array in arrays.items():
+        one = array[row] if array.ndim and row < len(array) else array
         if array.dtype.kind == "f" and array.ndim == 2 and _are_scores(array):
             said.append(f"{alias}: {one.argmax()} ({one.max():.1%})")
         else:
-            said.append(f"{alias}: {np.array2string(np.asarray(one), precision=4, threshold=6)}")
+            text = np.array2string(np.asarray(one), precision=4, threshold=6, edgeitems=2)
+            said.append(f"{alias}: {shorten(text, _WIDTH, placeholder='…')}")
     return ", ".join(said)
 
 
-def _pictures(inputs: Mapping[str, Array]) -> Array | None:
-    """The input that is grey pictures of bytes, if it is the only one."""
+def _input(inputs: Mapping[str, Array], row: int) -> tuple[str, Array | None]:
+    """What a row asked: grey pictures of bytes as they are, if that is the only input."""
     arrays = list(inputs.values())
     if len(arrays) == 1 and arrays[0].dtype == np.uint8 and arrays[0].ndim == 3:
-        return arrays[0]
-    return None
+        return "", arrays[0][row]
+    return _said(inputs, row), None

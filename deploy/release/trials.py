@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deploy.operate.command_line import command, count, percent, say, version
+from deploy.operate.command_line import command, count, percent, say, seconds, version
 from deploy.operate.errors import InputError, Refused
+
+if TYPE_CHECKING:
+    from deploy.release.requests import Request
+    from tfserving_client import Signature
+
+_SAMPLE = 120  # seconds
 
 
 def add_to(commands: Any) -> None:
@@ -38,13 +44,31 @@ def add_to(commands: Any) -> None:
         help="(what is live, else the one below N)",
     )
     compare.add_argument("--name", help="the model's (the first that is configured)")
-    compare.add_argument(
+    asked = compare.add_mutually_exclusive_group()
+    asked.add_argument(
         "--requests",
         type=Path,
         metavar="FILE.npz",
         help="arrays by input name (N's own golden inputs)",
     )
-    compare.add_argument("--signature", default="serving_default", help="(serving_default)")
+    asked.add_argument(
+        "--live", action="store_true", help="a sample of what callers ask the gateway meanwhile"
+    )
+    compare.add_argument(
+        "--share", type=percent, default=1.0, metavar="P", help="--live: of the requests (1)"
+    )
+    compare.add_argument(
+        "--rate", type=count, default=5, metavar="N", help="--live: a second, at most (5)"
+    )
+    compare.add_argument(
+        "--for",
+        type=seconds,
+        dest="seconds",
+        default=_SAMPLE,
+        metavar="T",
+        help="--live: how long (2m)",
+    )
+    compare.add_argument("--signature", help="(serving_default; --live: all)")
     compare.add_argument(
         "--agreement",
         type=percent,
@@ -171,31 +195,60 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from deploy.operate.models import on_disk
-    from deploy.release import compare, golden, place
-    from deploy.release.errors import Unreadable
+    from deploy.release import compare, place, requests
 
     name, number, folder = on_disk.version(options.name, options.version)
     other = options.other or place.live_or_below(name, number)
     folders = {number: folder, other: on_disk.version(name, other)[2]}
-    if options.requests:
-        inputs = compare.read(options.requests)
-    else:
-        try:
-            inputs = dict(golden.read(folder)[options.signature].inputs)
-        except (Unreadable, KeyError) as error:
-            raise InputError(f"{error}: no requests; --requests names a file of some") from None
-    with _told():
-        found = compare.compare(
-            name,
-            folders,
-            inputs,
-            signature=options.signature,
-            agreement=options.agreement / 100,
-        )
-    print(found.as_json() if options.json else "\n".join(found.lines(inputs)))
+    signature = options.signature or requests.DEFAULT
+    asked = [] if options.live else requests.of_rows(_rows(options, folder, signature), signature)
+    with _told(), compare.served(name, folders) as servings:
+        if options.live:
+            asked = _live(options, name, servings[1].metadata().signatures)
+        found = compare.compare(servings, (number, other), asked, agreement=options.agreement / 100)
+    print(found.as_json() if options.json else "\n".join(found.lines()))
     if found.problems:
         raise Refused(f"version {number} does not do as {other}: {found.problems[0]}")
     return 0
+
+
+def _rows(options: argparse.Namespace, folder: Path, signature: str) -> Mapping[str, Any]:
+    """Those of the file, or the version's own golden inputs."""
+    from deploy.release import golden, requests
+    from deploy.release.errors import Unreadable
+
+    if options.requests:
+        return requests.read(options.requests)
+    try:
+        return golden.read(folder)[signature].inputs
+    except (Unreadable, KeyError) as error:
+        raise InputError(f"{error}: no requests; --requests names a file of some") from None
+
+
+def _live(
+    options: argparse.Namespace, name: str, signatures: Mapping[str, Signature]
+) -> list[Request]:
+    """A sample of what callers ask now."""
+    from deploy.operate.stack import engine
+    from deploy.release import requests, shadow
+
+    with engine.connect() as client:
+        lines = shadow.sample(
+            client,
+            engine.Compose().config["name"],
+            name,
+            percent=options.share,
+            rate=options.rate,
+            seconds=options.seconds,
+            say=say,
+        )
+    found, unread = requests.of_lines(lines, signatures)
+    if options.signature:
+        found = [one for one in found if one.signature == options.signature]
+    say(f"sample  {len(found)} requests, {unread} more that nothing can be said of")
+    if not found:
+        raise Refused("none of the requests that were kept can be asked again")
+    return found
 
 
 def _tune(options: argparse.Namespace) -> int:

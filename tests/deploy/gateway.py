@@ -207,10 +207,10 @@ def running(
             **(changes or {}),
         },
     )
-    _replace(
-        folder / "gateway" / "routes.conf",
-        {"/usr/share/page": str(ROOT / "deploy" / "page"), "/run/gateway": str(folder / "run")},
-    )
+    for name in ("routes.conf", "grpc.conf", "rest.conf"):
+        _replace(folder / "gateway" / name, {"/run/gateway": str(folder / "run")})
+    page = {"/usr/share/page": str(ROOT / "deploy" / "page")}
+    _replace(folder / "gateway" / "routes.conf", page)
     environment = {
         **os.environ,
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",

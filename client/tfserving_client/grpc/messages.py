@@ -66,7 +66,11 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Features": {"feature": (1, "map Feature")},
     "Example": {"features": (1, "Features")},
     "ExampleList": {"examples": (1, "repeated Example")},
-    "Input": {"example_list": (1, "ExampleList")},
+    "ExampleListWithContext": {"examples": (1, "repeated Example"), "context": (2, "Example")},
+    "Input": {
+        "example_list": (1, "ExampleList"),
+        "example_list_with_context": (2, "ExampleListWithContext"),
+    },
     "ExamplesRequest": {"model_spec": (1, "ModelSpec"), "input": (2, "Input")},
     "Class": {"label": (1, "string"), "score": (2, "float")},
     "Classifications": {"classes": (1, "repeated Class")},

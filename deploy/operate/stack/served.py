@@ -21,6 +21,7 @@ COPY = FOLDER / "machine" / "config"
 MODELS = "models.config"
 CANDIDATE = "candidate.config"  # the models of the server that a canary's callers are answered by
 CANARY = "canary.config"  # who they are, for the gateway
+SHADOW = "shadow.config"  # which requests the gateway keeps
 AS_SETTING = {"SERVER_CONFIG": f"./{COPY.relative_to(FOLDER)}"}  # servers read the copy
 INSIDE = PurePosixPath("/models")  # what the containers call the models' folder
 
