@@ -201,10 +201,11 @@ def _compare(options: argparse.Namespace) -> int:
     other = options.other or place.live_or_below(name, number)
     folders = {number: folder, other: on_disk.version(name, other)[2]}
     signature = options.signature or requests.DEFAULT
-    asked = [] if options.live else requests.of_rows(_rows(options, folder, signature), signature)
+    kept = _sample(options, name) if options.live else b""
+    asked = [] if kept else requests.of_rows(_rows(options, folder, signature), signature)
     with _told(), compare.served(name, folders) as servings:
-        if options.live:
-            asked = _live(options, name, servings[1].metadata().signatures)
+        if kept:
+            asked = _live(kept, servings[1].metadata().signatures, options.signature)
         found = compare.compare(servings, (number, other), asked, agreement=options.agreement / 100)
     print(found.as_json() if options.json else "\n".join(found.lines()))
     if found.problems:
@@ -225,15 +226,13 @@ def _rows(options: argparse.Namespace, folder: Path, signature: str) -> Mapping[
         raise InputError(f"{error}: no requests; --requests names a file of some") from None
 
 
-def _live(
-    options: argparse.Namespace, name: str, signatures: Mapping[str, Signature]
-) -> list[Request]:
-    """A sample of what callers ask now."""
+def _sample(options: argparse.Namespace, name: str) -> bytes:
+    """Some of what callers ask now, before any server is started for it: it may take long."""
     from deploy.operate.stack import engine
-    from deploy.release import requests, shadow
+    from deploy.release import shadow
 
     with engine.connect() as client:
-        lines = shadow.sample(
+        return shadow.sample(
             client,
             engine.Compose().config["name"],
             name,
@@ -242,13 +241,18 @@ def _live(
             seconds=options.seconds,
             say=say,
         )
-    found, unread = requests.of_lines(lines, signatures)
-    if options.signature:
-        found = [one for one in found if one.signature == options.signature]
-    say(f"sample  {len(found)} requests, {unread} more that nothing can be said of")
-    if not found:
+
+
+def _live(kept: bytes, signatures: Mapping[str, Signature], signature: str | None) -> list[Request]:
+    """The requests of a sample: those of a signature, or all."""
+    from deploy.release import requests
+
+    found, others = requests.of_lines(kept, signatures)
+    asked = [one for one in found if signature in (None, one.signature)]
+    say(f"sample  {len(asked)} requests to ask again; of {others} more nothing can be said")
+    if not asked:
         raise Refused("none of the requests that were kept can be asked again")
-    return found
+    return asked
 
 
 def _tune(options: argparse.Namespace) -> int:

@@ -1,0 +1,148 @@
+"""`python -m deploy compare --live` on a real engine, with real callers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conftest import Version
+from tests.deploy.monitoring.prometheus import again_and_again, until
+from tests.deploy.operate.bundle import Bundle, docker
+from tfserving_client import DigitClient
+
+PROJECT = "digits-live-test"
+WHITE = np.full((28, 28), 255, np.uint8)
+SAMPLE = ["--live", "--share", "99", "--rate", "100", "--for"]
+
+
+class TurnsOnWhite(tf.Module):  # type: ignore[misc]
+    """The digits' model, but of pictures that are white it answers the classes in reverse."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.loaded = tf.saved_model.load(str(path))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 28, 28], tf.uint8, name="images")])  # type: ignore[untyped-decorator]
+    def answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = self.loaded.signatures["serving_default"](images=images)
+        scores = found["probabilities"]
+        light = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2]) > 200
+        turned = tf.where(light[:, tf.newaxis], scores[:, ::-1], scores)
+        return {"digits": tf.argmax(turned, axis=1), "probabilities": turned}
+
+
+@pytest.fixture(scope="module")
+def bundle(
+    stand_in: str, nginx: str, published: Version, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bundle]:
+    """Version 1 is live; 2 is the same, and 3 answers as it must, but not to what callers send."""
+    images = {"TFS_IMAGE": stand_in, "NGINX_IMAGE": nginx}
+    made = Bundle(tmp_path_factory.mktemp("live"), images, PROJECT)
+    made.publish(published)
+    made.done("up")
+    made.done("promote", "1")
+    made.publish(published, 2)
+    module = TurnsOnWhite(published.path)
+    tf.saved_model.save(module, str(made.models / "3"), {"serving_default": module.answer})
+    shutil.copytree(published.path / "assets.extra", made.models / "3" / "assets.extra")
+    yield made
+    made.clear()
+
+
+@contextlib.contextmanager
+def _white(bundle: Bundle) -> Iterator[None]:
+    """Callers over both protocols, who send white pictures."""
+    with (
+        DigitClient(f"grpc://localhost:{bundle.grpc}") as by_grpc,
+        DigitClient(f"http://localhost:{bundle.rest}") as by_rest,
+    ):
+
+        def ask() -> None:
+            for digits in (by_grpc, by_rest):
+                digits.classify(WHITE)
+
+        with again_and_again(ask, 0.05):
+            yield
+
+
+def _kept(bundle: Bundle) -> str:
+    """What is left of requests in the gateway."""
+    gateway = bundle.ids()["gateway-1"]
+    return docker("exec", gateway, "sh", "-c", "ls /run/gateway/shadow")
+
+
+def _is_over(bundle: Bundle) -> None:
+    """Nothing is kept any more, nor what was."""
+    for folder in ("server", "config"):
+        assert not (bundle.root / "deploy" / "machine" / folder / "shadow.config").exists()
+    until(lambda: _kept(bundle) == "", "the end of what was kept")
+
+
+def _found(bundle: Bundle, *arguments: str) -> dict[str, Any]:
+    said = bundle("compare", *arguments, "--json")
+    assert said.stdout, said.stderr
+    found: dict[str, Any] = json.loads(said.stdout)
+    assert said.returncode == (0 if found["alike"] else 1)
+    return found
+
+
+def test_live_requests_over_both_protocols_are_asked_of_both(bundle: Bundle) -> None:
+    with bundle.load() as calls:
+        found = _found(bundle, "2", *SAMPLE, "5s")
+        before = calls()
+        until(lambda: calls() > before, "more calls")  # nobody was disturbed
+    assert found["versions"] == [2, 1]
+    assert found["requests"] > 10
+    assert {name: one["differing"] for name, one in found["outputs"].items()} == {
+        "digits": 0,
+        "probabilities": 0,
+    }
+    assert not [one for one in found["problems"] if not one.startswith("a request takes")]
+    _is_over(bundle)
+
+
+def test_a_version_that_is_right_on_golden_answers_and_wrong_on_live_requests(
+    bundle: Bundle,
+) -> None:
+    golden = _found(bundle, "3")
+    assert golden["outputs"]["digits"]["differing"] == 0
+    with _white(bundle):
+        said = bundle("compare", "3", *SAMPLE, "5s")
+    assert said.returncode == 1
+    assert "version 3 does not do as 1: output " in said.stderr.splitlines()[-1]
+    assert "differs in 100.0% of the rows" in said.stderr.splitlines()[-1]
+    assert "⣿" in said.stdout  # what was asked
+    _is_over(bundle)
+
+
+def test_without_requests_or_a_gateway_it_is_told(bundle: Bundle) -> None:
+    refused = bundle.refused("compare", "2", "--live", "--for", "1s")
+    assert "of the requests to mnist none was kept in 1 s, of 1 %" in refused
+    _is_over(bundle)
+    refused = bundle.refused("compare", "2", "--live", "--requests", "x.npz", status=2)
+    assert "not allowed with argument" in refused
+
+
+def test_one_at_a_time_and_after_a_kill_the_next_one_does(bundle: Bundle) -> None:
+    long = ["compare", "2", "--live", "--for", "10m"]
+    with bundle.typing(*long) as process:
+        assert process.stderr
+        assert any(line.startswith("sample  ") for line in process.stderr)
+        assert "another `compare --live` takes a sample" in bundle.refused(*long)
+    process.wait()
+    assert process.returncode == 130
+    _is_over(bundle)
+    bundle.interrupted("sample  ", *long, sent=signal.SIGKILL)
+    assert _kept(bundle) != ""
+    with bundle.load():
+        assert _found(bundle, "2", *SAMPLE, "3s")["requests"] > 0
+    _is_over(bundle)
