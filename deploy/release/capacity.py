@@ -99,9 +99,12 @@ def plan(service: Service, rate: float, limit: float) -> Plan:
 
 
 def given(p50_ms: float, p99_ms: float, lanes: int) -> Service:
-    """A replica by the time of a request alone, and how many it works on at once.
+    """A replica that was not measured, without batching.
 
-    Lanes are of no use to each other, as cores are where each request has one of its own.
+    Args:
+        p50_ms: of a request alone.
+        p99_ms: of the same.
+        lanes: how many requests it works on at once, each as fast as alone.
     """
     mean = p50_ms * math.exp(_sigma(p50_ms, p99_ms) ** 2 / 2)
     return Service(p50_ms, p99_ms, 1e3 * lanes / mean, 1, p50_ms, lanes, 0, "as told, not measured")

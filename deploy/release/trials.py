@@ -268,7 +268,6 @@ def _tune(options: argparse.Namespace) -> int:
     with _told():
         tuner = tune.Tuner(folder, name, options.p99_ms, options.seconds, say)
         settings, use, found = tuner.run()
-    say(f"tune    {service.write(name, found)} is written; it is for `python -m deploy capacity`")
     limited = tuner.is_generator_limit
     for line in tune_report.lines(settings, use, options.p99_ms, is_generator_limit=limited):
         print(line)
@@ -279,6 +278,7 @@ def _tune(options: argparse.Namespace) -> int:
         say(f"tune    {output} is not written: there is nothing better than no batching")
     elif use.text:
         print(f"\n{use.text}", end="")
+    say(f"tune    {service.write(name, found)} is written; it is for `python -m deploy capacity`")
     return 0
 
 

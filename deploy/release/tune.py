@@ -33,7 +33,7 @@ from tfserving_client.tensors.conversion import conformed
 _SHIPPED = Path(__file__).parents[1] / "server" / "batching.config"
 MARGIN = 1.05  # times the baselines' rate, to be better and not luckier
 _TRIES = 2  # of a rate that does not hold: something else may have been at work
-_ROUNDS = 3  # of the best and the baselines, by turns
+_ROUNDS = 3  # of what is compared, by turns
 _STEP, _HALVINGS = 1.5, 2  # from one rate to the next; then between the last two
 _FIRST, _LOWEST, _HIGHEST = 200.0, 5.0, 200_000.0  # requests a second
 _REQUESTS = 100  # different ones, at most
@@ -238,25 +238,36 @@ def measured(
         server: it serves one version.
         name: the model's.
         answers: the version's golden ones, whose rows are asked.
-        seconds: of each load.
+        seconds: of each load, of which there are seven at most; medians are told.
         of: what is measured, in words.
 
     Raises:
         ServingError: the server does not answer.
     """
     address = server.grpc_url.removeprefix("grpc://")
+    alone, most, batches = [], [], np.zeros(3)
     with generator(requests(server, name, answers)) as load:
-        alone = load.pace(address, 1, seconds)
-        before = _batches(server)
-        most = load.pace(address, _CALLERS, seconds)
-        ran, filled, padding = _batches(server) - before
+        for _ in range(_ROUNDS):
+            alone.append(load.pace(address, 1, seconds))
+            before = _batches(server)
+            most.append(load.pace(address, _CALLERS, seconds))
+            batches += _batches(server) - before
+    ran, filled, padding = batches
     rows = round((filled - padding) / ran) if ran else 1
-    batch_ms = alone.p50
+    p50 = batch = statistics.median(pace.p50 for pace in alone)
     if rows > 1:
         with generator(requests(server, name, answers, rows)) as load:
-            batch_ms = max(batch_ms, load.pace(address, 1, seconds).p50)
-    size = round(alone.size)
-    return Service(alone.p50, alone.p99, most.rate, rows, batch_ms, _CPUS, size, of)
+            batch = max(p50, load.pace(address, 1, seconds).p50)
+    return Service(
+        p50_ms=p50,
+        p99_ms=statistics.median(pace.p99 for pace in alone),
+        requests_per_second=statistics.median(pace.rate for pace in most),
+        batch_rows=rows,
+        batch_ms=batch,
+        cores=_CPUS,
+        request_bytes=round(alone[0].size),
+        of=of,
+    )
 
 
 def requests(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.commands import main
@@ -88,6 +88,7 @@ SERVICES = st.builds(
 )
 
 
+@settings(max_examples=30)
 @given(SERVICES, st.floats(0.1, 1e6), st.floats(1.01, 100))
 def test_a_plan_holds_and_with_one_less_it_would_not(
     one: Service, rate: float, slack: float
