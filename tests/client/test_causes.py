@@ -201,7 +201,7 @@ NOT_FOUND, INVALID = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT
         (NOT_FOUND, 404, "Servable not found for request: Specific(mnist, 9)",
          "version 9 of model 'mnist' is not loaded; status() lists the versions that are"),
         (NOT_FOUND, 404, "Could not find any versions of model mnist",
-         "the server has no model 'mnist'; pass as model= what the server's configuration names"),
+         "the server has no model 'mnist'; pass as model= the name in the server's configuration"),
         (NOT_FOUND, 404, "Could not find version 9 of model mnist",
          "the server has no version 9 of model 'mnist'; status() lists the versions that it has"),
         (INVALID, 400, "Unrecognized servable version label: new",

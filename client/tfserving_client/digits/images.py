@@ -77,7 +77,9 @@ def _prepare(images: Any) -> Batch:
     if pictures.is_picture(images):
         return _encoded([images])
     if isinstance(images, Set):
-        raise InvalidInput(f"images are {typed(images)}, which has no order; pass a list")
+        raise InvalidInput(
+            f"images are {typed(images)}, which has no order for the answers; pass a list"
+        )
     if isinstance(images, Iterator):
         raise InvalidInput(
             f"images are {typed(images)}; pass a list, or the whole to classify_many, "

@@ -97,7 +97,7 @@ def test_other_header_names_are_refused(name: Any) -> None:
     "value", ["ü", "secret\n", "\0", "\x7f", "\udcff", None, 5, b"x", " a", "a "]
 )
 def test_other_header_values_are_refused_and_not_shown(value: Any) -> None:
-    with pytest.raises(InvalidInput, match=r"^the value of header 'x' is not") as refusal:
+    with pytest.raises(InvalidInput, match=r"^the value of header 'x' (is not|has)") as refusal:
         checked_headers({"x": value})
     assert "secret" not in str(refusal.value)
 

@@ -115,4 +115,4 @@ def test_what_is_no_input_is_one_line_and_status_2(
 def test_the_server_cannot_list_its_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 2
     words = capsys.readouterr().err
-    assert "does not tell which models it serves. `status --model NAME` tells of one" in words
+    assert "does not say which models it serves. `status --model NAME` shows one" in words

@@ -42,7 +42,7 @@ def test_an_empty_feature_has_no_kind() -> None:
         ([{"x": [[1], [2, 3]]}], "feature 'x' of example 0 holds \\[1\\], a list"),
         ([{"x": 2**63}], "feature 'x' of example 0 holds an integer of more than 64 bits"),
         ([{"x": 1e39}], "feature 'x' of example 0 holds a number that is too large for float32"),
-        ([{"x": [10**400, 0.5]}], "feature 'x' of example 0 holds a number beyond those of flo"),
+        ([{"x": [10**400, 0.5]}], "feature 'x' of example 0 holds a number that is too large"),
         ([{"x": ["a", 1]}], "feature 'x' of example 0 holds 'a', a str; expected numbers"),
     ],
 )
