@@ -38,6 +38,9 @@ function write(r, line) {
     try {
         fs.writeFileSync(file, line, { flag: 'wx' });
     } catch (e) {
+        if (e.code == 'ENOENT') {
+            return;  // the sample has ended; a worker from before a reload goes on for a while
+        }
         if (e.code != 'EEXIST') {
             fs.unlinkSync(file);  // the folder is full: half a request is none
         }

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from deploy.operate.command_line import command, count, percent, say, seconds, version
-from deploy.operate.errors import InputError
 
 if TYPE_CHECKING:
     from deploy.release.place import Place
@@ -132,17 +131,11 @@ def _history(options: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _place(options: argparse.Namespace) -> Iterator[Place]:
     """The model that is meant, and the engine on which its servers run, if one answers."""
-    from deploy.operate.stack import engine, served
+    from deploy.operate.models import on_disk
+    from deploy.operate.stack import engine
     from deploy.release.place import Place
 
-    name = options.name
-    if name is None:
-        names = [one.name for one in served.models()]
-        if len(names) != 1:
-            raise InputError(
-                f"there are {len(names)} models: {', '.join(names)}; --name says which"
-            )
-        (name,) = names
+    name = on_disk.meant(options.name)
     with engine.connect_if_any(say) as client:
         project = engine.Compose().config["name"] if client else ""
         yield Place(name, client, project, say, options.timeout)

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import docker
 
-from deploy import model_config
 from deploy.model_config import Model
 from deploy.operate import interrupts
 from deploy.operate.checks import server
 from deploy.operate.errors import InputError, Refused
-from deploy.operate.models import editing
+from deploy.operate.models import editing, on_disk
 from deploy.operate.stack import served, settings
 from deploy.release import history, replicas, state
 from deploy.release.history import DONE
@@ -61,9 +60,8 @@ class Place:
 
     def versions(self) -> Mapping[int, Path]:
         """Version → its folder on this machine, in order; none of a model that lies elsewhere."""
-        folder = served.folder_of(self.model().base_path, served.models_folder())
-        with contextlib.suppress(OSError):
-            return dict(sorted(model_config.versions(folder).items())) if folder else {}
+        with contextlib.suppress(InputError):
+            return on_disk.versions(self.name)
         return {}
 
     def folder(self, number: int) -> Path | None:
@@ -72,11 +70,7 @@ class Place:
         Raises:
             InputError: there is no such version.
         """
-        versions = self.versions()
-        if versions and number not in versions:
-            listed = ", ".join(map(str, versions))
-            raise InputError(f"{self.name} has no version {number}; there are {listed}")
-        return versions.get(number)
+        return on_disk.version(self.name, number)[1] if self.versions() else None
 
     def running(self, service: str = "serving") -> list[replicas.Replica]:
         """The servers of a service that run."""
@@ -201,8 +195,7 @@ def live_or_below(name: str, number: int) -> int:
     stable = state.of(model).stable if model else None
     if stable not in (None, number):
         return stable
-    folder = served.folder_of(model.base_path, served.models_folder()) if model else None
-    below = [one for one in model_config.versions(folder) if one < number] if folder else []
+    below = [one for one in on_disk.versions(name) if one < number]
     if not below:
         raise InputError(f"{name} has no version to compare {number} with; name one: N M")
     return max(below)

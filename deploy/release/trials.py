@@ -23,7 +23,7 @@ def add_to(commands: Any) -> None:
     """Add the commands of this kind to those of the command line."""
     verify = command(commands, "verify", _verify, "prove a version on a server of its own")
     verify.add_argument("version", nargs="?", type=version, metavar="N", help="(the newest)")
-    verify.add_argument("--name", help="the model's (the first that is configured)")
+    verify.add_argument("--name", help="the model's (the only one)")
     verify.add_argument(
         "--path", type=Path, metavar="FOLDER", help="the version in this folder, whatever its name"
     )
@@ -43,7 +43,7 @@ def add_to(commands: Any) -> None:
         metavar="M",
         help="(what is live, else the one below N)",
     )
-    compare.add_argument("--name", help="the model's (the first that is configured)")
+    compare.add_argument("--name", help="the model's (the only one)")
     asked = compare.add_mutually_exclusive_group()
     asked.add_argument(
         "--requests",
@@ -78,7 +78,7 @@ def add_to(commands: Any) -> None:
     )
     compare.add_argument("--json", action="store_true", help="for programs")
     tune = command(commands, "tune", _tune, "find the batching that answers most, if any does")
-    tune.add_argument("--name", help="the model's (the first that is configured)")
+    tune.add_argument("--name", help="the model's (the only one)")
     tune.add_argument(
         "--p99-ms", type=_milliseconds, default=50.0, metavar="X", help="the limit (50)"
     )
@@ -89,7 +89,7 @@ def add_to(commands: Any) -> None:
     capacity = command(
         commands, "capacity", _capacity, "how many replicas a rate needs, by what tune measured"
     )
-    capacity.add_argument("--name", help="the model's (the first that is configured)")
+    capacity.add_argument("--name", help="the model's (the only one)")
     capacity.add_argument(
         "--rate",
         type=_rates,
@@ -174,11 +174,11 @@ def _verify(options: argparse.Namespace) -> int:
 
     if options.path and options.version:
         raise InputError("N and --path are given; expected one of them")
-    name, number, folder = (
-        on_disk.at(options.path, options.name)
-        if options.path
-        else on_disk.version(options.name, options.version)
-    )
+    if options.path:
+        name, number, folder = on_disk.at(options.path, options.name)
+    else:
+        name = on_disk.meant(options.name)
+        number, folder = on_disk.version(name, options.version)
     with _told():
         report = verify.verify(
             folder,
@@ -197,9 +197,10 @@ def _compare(options: argparse.Namespace) -> int:
     from deploy.operate.models import on_disk
     from deploy.release import compare, place, requests
 
-    name, number, folder = on_disk.version(options.name, options.version)
+    name = on_disk.meant(options.name)
+    number, folder = on_disk.version(name, options.version)
     other = options.other or place.live_or_below(name, number)
-    folders = {number: folder, other: on_disk.version(name, other)[2]}
+    folders = {number: folder, other: on_disk.version(name, other)[1]}
     signature = options.signature or requests.DEFAULT
     kept = _sample(options, name) if options.live else b""
     asked = [] if kept else requests.of_rows(_rows(options, folder, signature), signature)
@@ -261,7 +262,8 @@ def _tune(options: argparse.Namespace) -> int:
     from deploy.release import service, tune, tune_report
 
     output = options.output
-    name, _, folder = on_disk.version(options.name, None)
+    name = on_disk.meant(options.name)
+    _, folder = on_disk.version(name, None)
     if output and (output.is_dir() or not os.access(output.resolve().parent, os.W_OK)):
         raise InputError(f"{output} cannot be written")  # rather now than after minutes
     say(f"tune    {folder}, on {runner.kind()}")

@@ -12,41 +12,59 @@ from deploy.operate.stack import served
 
 
 def meant(name: str | None) -> str:
-    """A model's name; None: of the first that is configured.
+    """A model's name; None: of the only one that is configured.
 
     Raises:
-        InputError: that is no name, or the configuration cannot be read.
+        InputError: that is no name, several are configured, or the configuration cannot be read.
     """
-    return _checked(name or next(iter(_configured()), "mnist"))
+    if name is None:
+        names = [*_configured()]
+        if len(names) != 1:
+            raise InputError(
+                f"there are {len(names)} models: {', '.join(names)}; --name says which"
+            )
+        (name,) = names
+    if wrong := server.misnamed(name):
+        raise InputError(wrong)
+    return name
 
 
-def version(name: str | None, number: int | None) -> tuple[str, int, Path]:
-    """A model's name, the number of its version, and the version's folder.
+def versions(name: str) -> dict[int, Path]:
+    """Number → folder of a model's versions, in order; none of a model that lies elsewhere.
 
     Args:
-        name: None: the first model that is configured.
+        name: the model's; one that is not configured lies in the folder of its name.
+
+    Raises:
+        InputError: its folder cannot be read.
+    """
+    root, model = served.models_folder(), _configured().get(name)
+    folder = served.folder_of(model.base_path, root) if model else root / name
+    try:
+        return dict(sorted(model_config.versions(folder).items())) if folder else {}
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}") from None
+
+
+def version(name: str, number: int | None) -> tuple[int, Path]:
+    """The number of a model's version, and the version's folder.
+
+    Args:
+        name: the model's.
         number: None: the newest.
 
     Raises:
         InputError: there is none.
     """
-    configured = _configured()
-    name = meant(name)
-    root = served.models_folder()
-    folder = served.folder_of(configured[name].base_path, root) if name in configured else None
-    folder = folder or root / name
-    try:
-        found = model_config.versions(folder)
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}") from None
+    found = versions(name)
     if not found:
-        raise InputError(f"{folder} holds no version")
+        raise InputError(f"{name} has no version on this machine")
     if number is None:
         number = max(found)
     if number not in found:
-        has = ", ".join(map(str, sorted(found)))
-        raise InputError(f"{folder} has no version {number}; it has {has}")
-    return name, number, found[number]
+        listed = ", ".join(map(str, found))
+        raise InputError(f"{name} has no version {number}; there are {listed}")
+    return number, found[number]
 
 
 def at(folder: Path, name: str | None) -> tuple[str, int, Path]:
@@ -61,7 +79,7 @@ def at(folder: Path, name: str | None) -> tuple[str, int, Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; expected that of a version")
-    name = _checked(name or folder.resolve().parent.name)
+    name = meant(name or folder.resolve().parent.name)
     return name, int(folder.name) if folder.name.isdecimal() else 1, folder
 
 
@@ -70,9 +88,3 @@ def _configured() -> dict[str, Model]:
         return {one.name: one for one in model_config.read(served.place(served.MODELS))}
     except ConfigError as error:
         raise InputError(str(error)) from None
-
-
-def _checked(name: str) -> str:
-    if wrong := server.misnamed(name):
-        raise InputError(wrong)
-    return name

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from deploy.commands import main
+from deploy.operate.stack import served
 from export.__main__ import main as export
 from tests.conftest import Version
 
@@ -43,7 +44,7 @@ def models(published: Version, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(autouse=True)
-def served(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def of_models(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELS", str(models))
 
 
@@ -74,7 +75,7 @@ def test_another_model_is_told_with_figures_pictures_and_rows(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["2", "9"], "has no version 9; it has 1, 2, 3"),
+        (["2", "9"], "mnist has no version 9; there are 1, 2, 3"),
         (["1"], "mnist has no version to compare 1 with; name one: N M"),
         (["2", "--requests", "none.npz"], "expected an .npz of arrays by input name"),
         (["2", "--requests", "more.npz"], "expected arrays of as many rows each"),
@@ -91,6 +92,26 @@ def test_what_cannot_be_compared(
     monkeypatch.chdir(models)
     assert main(["compare", *arguments]) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["verify", "compare 2", "compare 2 --live", "tune", "capacity", "promote 2", "rollback"],
+)
+def test_of_several_models_one_has_to_be_named(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(served, "OWN", tmp_path)
+    both = "".join(
+        f'config {{ name: "{name}" base_path: "/models/{name}" model_platform: "tensorflow" }} '
+        for name in ("mnist", "price")
+    )
+    (tmp_path / "models.config").write_text(f"model_config_list {{ {both} }}")
+    assert main(command.split()) == 2
+    assert "there are 2 models: mnist, price; --name says which" in capsys.readouterr().err
 
 
 def test_without_a_server_there_is_no_verdict(

@@ -143,6 +143,5 @@ def test_one_at_a_time_and_after_a_kill_the_next_one_does(bundle: Bundle) -> Non
     _is_over(bundle)
     bundle.interrupted("sample  ", *long, sent=signal.SIGKILL)
     assert _kept(bundle) != ""
-    with bundle.load():
-        assert _found(bundle, "2", *SAMPLE, "3s")["requests"] > 0
+    assert "none was kept in 2 s" in bundle.refused("compare", "2", "--live", "--for", "2s")
     _is_over(bundle)

@@ -186,7 +186,7 @@ def test_files_beside_those_that_were_published_are_no_concern(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["7"], "has no version 7; it has 1"),
+        (["7"], "has no version 7; there are 1"),
         (["--name=none"], "none: No such file or directory"),
         (["--name=../mnist"], "'../mnist' is no name"),
         (["1", "--path=/tmp"], "N and --path are given"),
