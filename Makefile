@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 # Kept, although only pattern rules name them.
 .PRECIOUS: .venv/%.installed
-.PHONY: help setup demo test test-tensors lint bench bench-capacity bench-client bench-encoded bench-export bench-gateway bench-local bench-operator bench-releases bench-start bench-switches bench-weights figures lock clean
+.PHONY: help setup demo test test-tensors lint bench bench-capacity bench-client bench-encoded bench-export bench-gateway bench-local bench-operator bench-releases bench-start bench-switches bench-weights figures rules lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -96,6 +96,9 @@ bench-weights: .venv/dev.installed  ## compare weights as constants and as varia
 
 figures: .venv/dev.installed  ## draw the figures of export/INTRODUCTION.md
 	@$(bin)/python -m export.figures.draw
+
+rules:  ## write the rules of deploy/kubernetes anew from those of Compose
+	@sh deploy/kubernetes/components/monitoring/generate.sh
 
 compile := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 lock:  ## pin all dependencies again, with hashes, for every supported Python (needs uv)

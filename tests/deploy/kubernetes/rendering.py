@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import shutil
@@ -29,7 +30,6 @@ def kubectl() -> str:
     return found
 
 
-@functools.cache
 def text(folder: Path) -> str:
     """What is rendered of a folder, as YAML."""
     done = subprocess.run(
@@ -41,12 +41,17 @@ def text(folder: Path) -> str:
 
 def overlay(name: str) -> list[Object]:
     """The objects of one of OVERLAYS; each caller's own, to be changed."""
+    return copy.deepcopy(_overlay(name))
+
+
+@functools.cache
+def _overlay(name: str) -> list[Object]:
     return objects(FOLDER / "overlays" / name)
 
 
 def objects(folder: Path) -> list[Object]:
     """The objects that are rendered of a folder."""
-    return list(yaml.safe_load_all(text(folder)))
+    return list(yaml.load_all(text(folder), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
 def own(folder: Path, components: Sequence[str], overlay: str = "cpu", more: str = "") -> Path:

@@ -49,10 +49,11 @@ def test_an_overlay_is_ten_lines(name: str) -> None:
 
 
 def test_the_manifests_of_an_overlay_fit_on_two_screens() -> None:
-    """Of some hundred lines; what is the very same file for Compose is read there."""
-    folders = ("base", "base/serving", "base/gateway", "components/cpu", "overlays/cpu")
-    own = [path for folder in folders for path in (FOLDER / folder).glob("*.yaml")]
-    assert sum(len(path.read_text().splitlines()) for path in own) <= 2 * 120
+    """Of a hundred lines each; what is the very same file for Compose is read there."""
+    folders = ("base", "base/server", "base/gateway", "components/cpu")
+    files = [path for folder in folders for path in (FOLDER / folder).glob("*.yaml")]
+    manifests = [path.read_text() for path in files if path.name != "kustomization.yaml"]
+    assert len("".join(manifests).splitlines()) <= 200
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
