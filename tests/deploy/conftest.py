@@ -71,6 +71,12 @@ def nginx(engine: None) -> str:  # noqa: ARG001 (needed, not used)
 
 
 @pytest.fixture(scope="session")
+def exporter(engine: None) -> str:  # noqa: ARG001 (needed, not used)
+    """The exporter beside the gateway."""
+    return _built("digits-serving/exporter:test", "--file=deploy/exporter/Dockerfile", ".")
+
+
+@pytest.fixture(scope="session")
 def prometheus(engine: None) -> str:  # noqa: ARG001 (needed, not used)
     """Debian's Prometheus in an image."""
     return _built("digits-serving/prometheus:test", "tests/deploy/images/prometheus")

@@ -7,7 +7,6 @@ pods that are ready, and learn late of those that end.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import itertools
 import os
@@ -26,6 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.deploy.kubernetes.rendering import Object, named
 from tests.deploy.monitoring.prometheus import until
+from tests.deploy.operate.bundle import docker
 
 _LATE = 5  # seconds for which a name service may say what was so: the TTL of a cluster's own
 
@@ -38,6 +38,7 @@ class Pod:
     id: str
     address: str
     template: Object
+    place: Path
 
     @property
     def container(self) -> Object:
@@ -73,7 +74,7 @@ class Pod:
 
     @property
     def log(self) -> str:
-        return _docker("logs", self.id)
+        return docker("logs", self.id)
 
 
 @dataclass
@@ -104,10 +105,10 @@ class Node:
         place = self.folder / f"{deployment}-{next(self._numbers)}"
         self._mount(template, place)
         limits = container["resources"]["limits"]
-        variables = {each["name"]: _value(each, limits) for each in container["env"]}
-        program, *words = (
-            re.sub(r"\$\((\w+)\)", lambda found: variables[found[1]], word)
-            for word in (*container["command"], *container.get("args", ()))
+        variables = {each["name"]: _value(each, limits) for each in container.get("env", ())}
+        command, arguments = (
+            [re.sub(r"\$\((\w+)\)", lambda found: variables[found[1]], word) for word in words]
+            for words in (container.get("command", ()), container.get("args", ()))
         )
         user = spec["securityContext"]
         security = container["securityContext"]
@@ -124,14 +125,13 @@ class Node:
             *(f"--env={name}={value}" for name, value in variables.items()),
             *self._mounts(template, place),
             f"--volume={self.folder / 'hosts'}:/etc/hosts:ro",
-            f"--entrypoint={program}",
+            *(f"--entrypoint={program}" for program in command[:1]),
         ]
         image = self.images[container["image"].partition(":")[0]]
-        started = _docker("run", "--detach", *options, image, *words)
+        started = docker("run", "--detach", *options, image, *command[1:], *arguments)
         address = f'{{{{(index .NetworkSettings.Networks "{self.network}").IPAddress}}}}'
-        inspected = _docker("inspect", f"--format={address}", started)
-        pod = Pod(deployment, started, inspected, template)
-        pod.template = {**template, "place": place}
+        inspected = docker("inspect", f"--format={address}", started)
+        pod = Pod(deployment, started, inspected, template, place)
         self.pods.append(pod)
         return pod
 
@@ -152,14 +152,14 @@ class Node:
         self._write_names()
         time.sleep(wait - _LATE)
         left = pod.template["spec"]["terminationGracePeriodSeconds"] - wait
-        _docker("stop", f"--time={left}", pod.id)
+        docker("stop", f"--time={left}", pod.id)
         self.pods.remove(pod)
-        return int(_docker("inspect", "--format={{.State.ExitCode}}", pod.id))
+        return int(docker("inspect", "--format={{.State.ExitCode}}", pod.id))
 
     def refresh(self) -> None:
         """Have all pods see ConfigMaps and Secrets as they are now."""
         for pod in self.pods:
-            self._mount(pod.template, pod.template["place"])
+            self._mount(pod.template, pod.place)
 
     def addresses(self, service: str) -> list[str]:
         """Of the ready pods that a Service selects."""
@@ -172,10 +172,10 @@ class Node:
 
     def clear(self) -> None:
         """Remove all that is left."""
-        names = _docker("ps", "--all", "--quiet", f"--filter=network={self.network}").split()
+        names = docker("ps", "--all", "--quiet", f"--filter=network={self.network}").split()
         if names:
-            _docker("rm", "--force", *names)
-        _docker("network", "rm", self.network)
+            docker("rm", "--force", *names)
+        docker("network", "rm", self.network)
 
     def _write_names(self) -> None:
         """In place, as each pod has this one file; headless Services only, as the others differ."""
@@ -257,17 +257,11 @@ def _value(variable: Object, limits: Mapping[str, str]) -> str:
     return limits[resource]
 
 
-def _docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip() or done.stderr.strip()
-
-
 @contextlib.contextmanager
 def node(folder: Path, images: Mapping[str, str], objects: Sequence[Object]) -> Iterator[Node]:
     """A node without pods; all it did is undone in the end."""
     network = f"digits-pods-{os.getpid()}"
-    _docker("network", "create", network)
+    docker("network", "create", network)
     made = Node(folder, network, images, objects)
     try:
         yield made
@@ -310,8 +304,3 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
             target.sendall(data)
     with contextlib.suppress(OSError):
         target.shutdown(socket.SHUT_WR)
-
-
-def decoded(secret: Object) -> dict[str, bytes]:
-    """The values of a Secret as `kubectl` writes it."""
-    return {key: base64.b64decode(value) for key, value in secret["data"].items()}

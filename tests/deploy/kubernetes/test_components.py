@@ -242,8 +242,44 @@ def test_the_runtime_of_kserve_serves_with_the_flags_of_the_overlays() -> None:
     assert model["model"]["protocolVersion"] in runtime["protocolVersions"]
 
 
+# What README.md says
+
+README = (FOLDER / "README.md").read_text()
+
+
+def test_an_overlay_of_ones_own_as_it_is_written_there(tmp_path: Path) -> None:
+    whole, models = re.findall(
+        r"```yaml\n((?:apiVersion: kust|configMapG).*?)```", README, re.DOTALL
+    )
+    (tmp_path / "digits-serving").symlink_to(ROOT)
+    (tmp_path / "models.config").write_text("model_config_list {}")
+    (tmp_path / "kustomization.yaml").write_text(whole + models)
+    rendered = objects(tmp_path)
+    assert unmet(rendered) == []
+    assert {each["metadata"]["namespace"] for each in rendered} == {"digits"}
+    assert container(rendered, "exporter")["image"] == "registry.example.com/exporter:1"
+    assert container(rendered, "serving")["resources"]["limits"]["cpu"] == "8"
+    assert named(rendered, "ConfigMap", "models")["data"] == {
+        "models.config": "model_config_list {}"
+    }
+
+
+def test_the_pod_that_brings_models_fits_the_api_and_the_claim() -> None:
+    pod = yaml.safe_load((FOLDER / "loader.yaml").read_text())
+    for minor in schemas.MINORS:
+        schemas.check(pod, minor)
+    (only,) = pod["spec"]["containers"]
+    server = container(overlay("cpu"), "serving")
+    assert only["image"] == container(overlay("cpu"), "gateway")["image"]
+    assert only["securityContext"] == server["securityContext"]
+    (volume,) = pod["spec"]["volumes"]
+    (claim,) = (each for each in overlay("cpu") if each["kind"] == "PersistentVolumeClaim")
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert re.search(rf"TFS_VERSION={server['image'].partition(':')[2]} ", README)
+
+
 def test_kubectl_is_of_a_minor_that_is_said_to_be_supported() -> None:
     done = subprocess.run([kubectl(), "version", "--client"], capture_output=True, text=True)
     minor = int(re.findall(r"v1\.(\d+)", done.stdout)[0])
-    (oldest,) = re.findall(r"kubectl 1\.(\d+) or later", (FOLDER / "README.md").read_text())
+    (oldest,) = re.findall(r"kubectl 1\.(\d+) or later", README)
     assert minor >= int(oldest)
