@@ -24,10 +24,10 @@ def _zip(**files: str) -> bytes:
     ("name", "content", "words"),
     [
         ("text.keras", b"hello", "is not a model: expected a file as"),
-        ("rows.keras", _zip(x_npy=""), "is no model"),
-        ("model.zip", _zip(config_json="{}"), "is no model"),
-        ("empty.h5", b"", "is no model"),
-        ("model.onnx", b"\x08\x07", "is no model"),
+        ("rows.keras", _zip(x_npy=""), "is not a model"),
+        ("model.zip", _zip(config_json="{}"), "is not a model"),
+        ("empty.h5", b"", "is not a model"),
+        ("model.onnx", b"\x08\x07", "is not a model"),
     ],
 )
 def test_a_file_that_is_no_model(tmp_path: Path, name: str, content: bytes, words: str) -> None:

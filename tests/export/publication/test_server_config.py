@@ -68,7 +68,7 @@ def test_while_one_file_is_damaged_nothing_is_known(
 ) -> None:
     (tmp_path / "models.config").write_text(CONFIG)
     (deploy / where / "models.config").write_text("model_config_list {")
-    with pytest.raises(InputError, match=r"models\.config is no ModelServerConfig"):
+    with pytest.raises(InputError, match=r"models\.config is not a ModelServerConfig"):
         named_versions(tmp_path, "mnist")
 
 
@@ -83,5 +83,5 @@ def test_without_the_file_of_the_bundles_server_nothing_is_known(
 @pytest.mark.parametrize("content", [b"model_config_list {", b"nonsense: 1", b"\xff\xfe"])
 def test_a_damaged_configuration_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "models.config").write_bytes(content)
-    with pytest.raises(InputError, match=r"models\.config is no ModelServerConfig"):
+    with pytest.raises(InputError, match=r"models\.config is not a ModelServerConfig"):
         named_versions(tmp_path, "mnist")

@@ -134,7 +134,7 @@ def test_an_npz_is_never_unpickled(tmp_path: Path) -> None:
     np.savez(path, **{**ARRAYS, "x_test": harm})
     assert "Object arrays cannot be loaded" in _refusal(path)
     path.write_bytes(pickle.dumps(_Harm()))
-    assert "no readable .npz" in _refusal(path)
+    assert "not a readable .npz" in _refusal(path)
 
 
 class _Harm:
@@ -197,11 +197,11 @@ def _header(shape: tuple[int, ...]) -> bytes:
         (_header((-1, 28, 28)), "declares (-1, 28, 28), -784 bytes, and holds 0"),
         (_header((1, 28, 28)) + bytes(783), "declares (1, 28, 28), 784 bytes, and holds 783"),
         (_header((1, 28, 28)) + bytes(785), "declares (1, 28, 28), 784 bytes, and holds 785"),
-        (_header((0, 10**30, 28)), "no readable .npz"),
+        (_header((0, 10**30, 28)), "not a readable .npz"),
         (b"\x93NUMPY\x02\x00" + b"\xff" * 4, "x_train has .npy version (2, 0); expected (1, 0)"),
-        (b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((   ", "no readable .npz"),
-        (b"no array", "no readable .npz"),
-        (b"", "no readable .npz"),
+        (b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((   ", "not a readable .npz"),
+        (b"no array", "not a readable .npz"),
+        (b"", "not a readable .npz"),
     ],
 )
 def test_lying_headers_are_refused_and_nothing_is_allocated(
