@@ -16,7 +16,7 @@ function keep(r) {
             // One message over gRPC: a byte, four of length, the request.
             const body = isGrpc ? r.requestBuffer.subarray(5) : r.requestBuffer;
             if (!isGrpc || model(body) == r.variables.shadow_model) {
-                write(r, `${JSON.stringify({ path, body: body.toString('base64') })}\n`);
+                write(r, () => `${JSON.stringify({ path, body: body.toString('base64') })}\n`);
             }
         }
     } catch (e) {
@@ -36,14 +36,19 @@ function write(r, line) {
     const slot = Math.floor(Date.now() * r.variables.shadow_rate / 1000);
     const file = `${r.variables.shadow_folder}/${slot}`;
     try {
-        fs.writeFileSync(file, line, { flag: 'wx' });
+        fs.writeFileSync(file, '', { flag: 'wx' });
     } catch (e) {
-        if (e.code == 'ENOENT') {
-            return;  // the sample has ended; a worker from before a reload goes on for a while
+        // Another came first; or the sample has ended, which a worker from before a reload sees late.
+        if (e.code == 'EEXIST' || e.code == 'ENOENT') {
+            return;
         }
-        if (e.code != 'EEXIST') {
-            fs.unlinkSync(file);  // the folder is full: half a request is none
-        }
+        throw e;
+    }
+    try {
+        fs.writeFileSync(file, line());
+    } catch (e) {
+        fs.writeFileSync(file, '');  // the folder is full: half a request is none
+        throw e;
     }
 }
 
