@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deploy.release import golden
 from tests.conftest import Version
 from tests.deploy.monitoring.prometheus import again_and_again, until
 from tests.deploy.operate.bundle import Bundle, docker
-from tfserving_client import DigitClient
+from tfserving_client import ServingClient
 
 PROJECT = "digits-live-test"
-WHITE = np.full((28, 28), 255, np.uint8)
+WHITE = np.full((1, 28, 28), 255, np.uint8)
 SAMPLE = ["--live", "--share", "99", "--rate", "100", "--for"]
 
 
@@ -53,7 +54,8 @@ def bundle(
     made.publish(published, 2)
     module = TurnsOnWhite(published.path)
     tf.saved_model.save(module, str(made.models / "3"), {"serving_default": module.answer})
-    shutil.copytree(published.path / "assets.extra", made.models / "3" / "assets.extra")
+    (made.models / "3" / "assets.extra").mkdir()  # without warm-up, which asks other signatures
+    shutil.copy(published.path / golden.PATH, made.models / "3" / golden.PATH)
     yield made
     made.clear()
 
@@ -62,13 +64,13 @@ def bundle(
 def _white(bundle: Bundle) -> Iterator[None]:
     """Callers over both protocols, who send white pictures."""
     with (
-        DigitClient(f"grpc://localhost:{bundle.grpc}") as by_grpc,
-        DigitClient(f"http://localhost:{bundle.rest}") as by_rest,
+        ServingClient(f"grpc://localhost:{bundle.grpc}", model="mnist") as by_grpc,
+        ServingClient(f"http://localhost:{bundle.rest}", model="mnist") as by_rest,
     ):
 
         def ask() -> None:
-            for digits in (by_grpc, by_rest):
-                digits.classify(WHITE)
+            for serving in (by_grpc, by_rest):
+                serving.predict(WHITE)
 
         with again_and_again(ask, 0.05):
             yield
@@ -102,10 +104,8 @@ def test_live_requests_over_both_protocols_are_asked_of_both(bundle: Bundle) -> 
         until(lambda: calls() > before, "more calls")  # nobody was disturbed
     assert found["versions"] == [2, 1]
     assert found["requests"] > 10
-    assert {name: one["differing"] for name, one in found["outputs"].items()} == {
-        "digits": 0,
-        "probabilities": 0,
-    }
+    assert found["outputs"]
+    assert not [name for name, one in found["outputs"].items() if one["differing"]]
     assert not [one for one in found["problems"] if not one.startswith("a request takes")]
     _is_over(bundle)
 
@@ -113,8 +113,7 @@ def test_live_requests_over_both_protocols_are_asked_of_both(bundle: Bundle) -> 
 def test_a_version_that_is_right_on_golden_answers_and_wrong_on_live_requests(
     bundle: Bundle,
 ) -> None:
-    golden = _found(bundle, "3")
-    assert golden["outputs"]["digits"]["differing"] == 0
+    assert _found(bundle, "3")["outputs"]["digits"]["differing"] == 0
     with _white(bundle):
         said = bundle("compare", "3", *SAMPLE, "5s")
     assert said.returncode == 1
