@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import functools
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +77,11 @@ def own(folder: Path, components: Sequence[str], overlay: str = "cpu", more: str
 
 
 def named(objects: Sequence[Object], kind: str, name: str) -> Object:
-    """The one object of this kind and name; of a generated name, what stands before its hash."""
-    (found,) = (
-        each
-        for each in objects
-        if each["kind"] == kind and each["metadata"]["name"] in (name, _hashed(name, each))
-    )
+    """The one object of this kind and name, which may have a hash after it."""
+    of_kind = (each for each in objects if each["kind"] == kind)
+    pattern = rf"{name}(-[a-z0-9]{{10}})?"
+    (found,) = (each for each in of_kind if re.fullmatch(pattern, each["metadata"]["name"]))
     return found
-
-
-def _hashed(name: str, found: Mapping[str, Any]) -> str:
-    stem, _, _ = found["metadata"]["name"].rpartition("-")
-    return str(found["metadata"]["name"]) if stem == name else name
 
 
 def pods(objects: Sequence[Object]) -> Iterator[tuple[str, Object]]:

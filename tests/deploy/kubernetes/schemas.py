@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +24,12 @@ def check(manifest: Object, minor: str) -> None:
     Raises:
         jsonschema.ValidationError: it does not fit.
     """
-    kubernetes_validate.validate(manifest, minor, strict=True)
+    _check(json.dumps(manifest), minor)
+
+
+@functools.cache  # what is the same in several overlays is held to it once
+def _check(manifest: str, minor: str) -> None:
+    kubernetes_validate.validate(json.loads(manifest), minor, strict=True)
 
 
 def check_custom(manifest: Object) -> None:

@@ -61,9 +61,15 @@ class Cluster:
         file = self.node.folder / "secrets" / "gateway" / "keys.conf"
         self.node.secrets["gateway-keys"] = {"keys.conf": file.read_bytes()}
         self.node.refresh()
-        with self.client("grpcs", made) as digits:
-            until(lambda: _is_answered(digits), "the key")
+        for _ in self.pods("gateway"):  # each knows it; connections take turns
+            until(lambda: self.answers(made), "the key")
         return made
+
+    def answers(self, key: str) -> bool:
+        """Whether the gateway of a new connection does."""
+        with self.client("https", key) as digits, contextlib.suppress(CallError):
+            return bool(digits.status(timeout=5))
+        return False
 
     def configure(self, name: str, **files: str) -> None:
         """Change a ConfigMap."""
@@ -97,12 +103,6 @@ def cluster(
         for pod in started:
             made.offer(pod)
         yield cluster
-
-
-def _is_answered(digits: DigitClient) -> bool:
-    with contextlib.suppress(CallError):
-        return bool(digits.status(timeout=5))
-    return False
 
 
 @contextlib.contextmanager
