@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Versions: grpcio 1.85.3, Python 3.11.
 # Expected: a new channel makes a new connection, so a call on it reaches a server that is up.
-# Seen: channels of one process to one address share their connection, and the wait after a failed
-#   one. While an old channel waits before it tries again, a call on a new channel fails at once
-#   with UNAVAILABLE, quoting the old channel's error, although the server answers by now. With the
-#   option grpc.use_local_subchannel_pool=1 the new channel reaches it.
+# Seen: channels of one process with the same address and options share their connection, and the
+#   wait after a failed one. While an old channel waits before it tries again, a call on a new one
+#   fails at once with UNAVAILABLE, although the server answers by now. With the option
+#   grpc.use_local_subchannel_pool=1 the new channel reaches it.
 # Matters: "make a new client and try again" does not help after a server's restart, and a pool of
 #   channels for more throughput is one connection: four channels came from a single port.
 set -euo pipefail
