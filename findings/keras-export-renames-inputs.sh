@@ -2,7 +2,8 @@
 # Versions: Keras 3.15.1, TensorFlow 2.21.0, Python 3.11 (600 MB to install).
 # Expected: the signature's input is called as the Keras input is.
 # Seen: Keras takes `pen-strokes` and `1st` and answers to them, and the SavedModel has
-#   `pen_strokes` and `arg_1st`: names become Python identifiers on the way, without an error.
+#   `pen_strokes` and `arg_1st`: names become Python identifiers on the way. A line among the log's
+#   warnings says so.
 # Matters: a client written from the Keras code sends names that the server refuses. Whoever
 #   publishes a model has to read the names from the SavedModel, not from `model.input_names`.
 set -euo pipefail
