@@ -54,10 +54,22 @@ def read(path: Path) -> tuple[Model, ...]:
         ConfigError: one sentence that begins with the path.
     """
     try:
-        config = text_format.Parse(path.read_bytes().decode(), ModelServerConfig())
+        return parsed(path.read_bytes().decode(), path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}:{error}") from None
+
+
+def parsed(text: str, path: object) -> tuple[Model, ...]:
+    """The models that such a file's text configures.
+
+    Raises:
+        ConfigError: as `read`; begins with `path`.
+    """
+    try:
+        config = text_format.Parse(text, ModelServerConfig())
+    except text_format.ParseError as error:
         raise ConfigError(f"{path}:{error}") from None
     if config.HasField("custom_model_config"):
         raise ConfigError(f"{path}: custom_model_config is nothing that the server can read")

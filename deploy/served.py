@@ -5,7 +5,7 @@ The server itself tells it nowhere but in its log: it goes on with what it had, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -97,7 +97,7 @@ def differences(
         see: where a base path of the server's lies here.
     """
     try:
-        wanted = model.wanted(versions(see(model.base_path)))
+        there = versions(see(model.base_path))
     except OSError as error:
         yield _not_taken_up(
             model.name,
@@ -105,6 +105,12 @@ def differences(
             "gets a new version",
         )
         return
+    yield from differences_of(model, served, there)
+
+
+def differences_of(model: Model, served: Served, there: Iterable[int]) -> Iterator[Difference]:
+    """What is not as the configuration says, as `differences`, of these versions on disk."""
+    wanted = model.wanted(there)
     if not served.versions:
         if wanted:
             yield _not_taken_up(model.name, "the server does not know it")

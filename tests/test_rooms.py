@@ -50,7 +50,7 @@ HOUSES = {
         "capacity golden history sides",
         "capacity_report place requests tune verify",
         "compare",
-        "checks tune_report",
+        "checks cluster machine tune_report",
         "canary",
         "promotion",
         "commands trials",

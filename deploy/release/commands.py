@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from deploy.operate.command_line import command, count, percent, say, seconds, version
+from deploy.operate.command_line import (
+    command,
+    count,
+    on_cluster,
+    percent,
+    say,
+    seconds,
+    version,
+)
 
 if TYPE_CHECKING:
     from deploy.release.place import Place
@@ -25,9 +34,6 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="end release control: whatever version appears is live at once",
     )
-    promote.add_argument(
-        "--without-golden", action="store_true", help="even if nothing says what it must answer"
-    )
     rollback = command(commands, "rollback", _rollback, "make the version of before live again")
     canary = command(commands, "canary", _canary, "send some of the callers to a version")
     canary.add_argument("version", type=version, metavar="N", help="its number")
@@ -42,6 +48,9 @@ def add_to(commands: Any) -> None:
     canary.add_argument(
         "--every", type=seconds, default=_EVERY, metavar="T", help="how long each step is (10m)"
     )
+    canary.add_argument(
+        "--prometheus", metavar="URL", help="what it is judged by (http://localhost:9090)"
+    )
     for promoting in (promote, canary):
         promoting.add_argument(
             "--grace",
@@ -49,6 +58,9 @@ def add_to(commands: Any) -> None:
             default=_GRACE,
             metavar="T",
             help="how long the version of before stays loaded (5m)",
+        )
+        promoting.add_argument(
+            "--without-golden", action="store_true", help="even if nothing says what it must answer"
         )
     for changing in (promote, rollback, canary):
         changing.add_argument("--why", default="", metavar="TEXT", help="for the history")
@@ -65,6 +77,7 @@ def add_to(commands: Any) -> None:
     history.add_argument("--json", action="store_true", help="for programs")
     for each in (promote, rollback, canary, history):
         each.add_argument("--name", metavar="MODEL", help="the model (the only one)")
+        on_cluster(each)
 
 
 def _steps(text: str) -> list[float]:
@@ -75,13 +88,14 @@ def _canary(options: argparse.Namespace) -> int:
     from deploy.release import canary, promotion
 
     number = options.version
+    checked: Any = {"why": options.why, "without_golden": options.without_golden}
     with _place(options) as place:
         if options.percent:
-            canary.begin(place, number, options.percent, why=options.why)
+            canary.begin(place, number, options.percent, **checked)
             print(f"{place.name}: {options.percent:g} % of the callers are sent to {number}")
             return 0
-        canary.climb(place, number, options.steps, options.every, why=options.why)
-        promotion.promote(place, number, why=options.why, grace=options.grace)
+        canary.climb(place, number, options.steps, options.every, **checked)
+        promotion.promote(place, number, grace=options.grace, **checked)
         print(f"{place.name}: {number} is live")
     return 0
 
@@ -111,16 +125,21 @@ def _rollback(options: argparse.Namespace) -> int:
 
     with _place(options) as place:
         number = promotion.rollback(place, why=options.why)
-        runs = bool(place.running())
-    later = "" if runs else " as soon as `python -m deploy up` starts a server"
+        later = "" if place.running() else f" as soon as `{place.start_servers}` starts a server"
     print(f"{place.name}: {number} is live{later}")
     return 0
 
 
 def _history(options: argparse.Namespace) -> int:
+    from deploy.operate import cluster
     from deploy.release import history
 
-    entries = history.read(options.name)
+    log: history.Log = history.Machine()
+    if kubectl := cluster.chosen(options):
+        from deploy.release.cluster import Releases
+
+        log = Releases(kubectl)
+    entries = history.read(log, options.name)
     if options.json:
         print(history.as_json(entries))
     else:
@@ -130,12 +149,25 @@ def _history(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _place(options: argparse.Namespace) -> Iterator[Place]:
-    """The model that is meant, and the engine on which its servers run, if one answers."""
+    """The model that is meant, with the servers that serve it, if there are any."""
+    from deploy.operate import cluster
     from deploy.operate.models import on_disk
-    from deploy.operate.stack import engine
-    from deploy.release.place import Place
 
-    name = on_disk.meant(options.name)
-    with engine.connect_if_any(say) as client:
-        project = engine.Compose().config["name"] if client else ""
-        yield Place(name, client, project, say, options.timeout)
+    default = f"http://localhost:{os.environ.get('PROMETHEUS_PORT') or 9090}"
+    prometheus = getattr(options, "prometheus", None) or default
+    with contextlib.ExitStack() as opened:
+        place: Place
+        if kubectl := cluster.chosen(options):
+            from deploy.release.cluster import Cluster
+
+            place = Cluster("", say, options.timeout, prometheus, kubectl)
+            opened.callback(place.close)
+        else:
+            from deploy.operate.stack import engine
+            from deploy.release.machine import Machine
+
+            client = opened.enter_context(engine.connect_if_any(say))
+            project = engine.Compose().config["name"] if client else ""
+            place = Machine("", say, options.timeout, prometheus, client, project)
+        place.name = on_disk.meant(options.name, (one.name for one in place.models()))
+        yield place

@@ -1,4 +1,4 @@
-"""Who released what, when, why, and how it went: lines that are only ever added to one file.
+"""Who released what, when, why, and how it went: lines that are only ever added to a log.
 
 A release begins with a line and ends with another. One whose command was killed in between has no
 end, until the next command tells what became of it.
@@ -14,12 +14,39 @@ import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from deploy import FOLDER
 from deploy.operate.stack.status import table
 
 FILE = FOLDER / "machine" / "releases.jsonl"
 DONE = "done"
+
+
+class Log(Protocol):
+    """Where the lines are."""
+
+    def read(self) -> str:
+        """All of them."""
+
+    def add(self, line: str) -> None:
+        """Add one, for good."""
+
+
+class Machine:
+    """This machine's own, in `FILE`."""
+
+    def read(self) -> str:
+        """All of them."""
+        return FILE.read_text() if FILE.exists() else ""
+
+    def add(self, line: str) -> None:
+        """Add one, for good; after one that was cut off as well."""
+        torn = FILE.exists() and FILE.stat().st_size and not FILE.read_bytes().endswith(b"\n")
+        with FILE.open("ab") as file:
+            file.write(("\n" if torn else "").encode() + f"{line}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +76,31 @@ class Entry:
     outcome: str = ""
 
 
-def begin(model: str, action: str, before: int | None, to: int | None, why: str) -> Entry:
+def begin(log: Log, model: str, action: str, before: int | None, to: int | None, why: str) -> Entry:
     """Write down that a release begins."""
     user = os.environ.get("SUDO_USER") or getpass.getuser()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     who = f"{user}@{socket.gethostname()}"
     entry = Entry(secrets.token_hex(4), now, who, model, action, before, to, why)
-    _add({name: value for name, value in asdict(entry).items() if name != "outcome"})
+    _add(log, {name: value for name, value in asdict(entry).items() if name != "outcome"})
     return entry
 
 
-def end(entry: Entry, outcome: str) -> None:
+def end(log: Log, entry: Entry, outcome: str) -> None:
     """Write down how it went."""
-    _add({"id": entry.id, "outcome": outcome})
+    _add(log, {"id": entry.id, "outcome": outcome})
 
 
-def read(model: str | None = None) -> list[Entry]:
+def read(log: Log, model: str | None = None) -> list[Entry]:
     """All releases, of one model or of every, the oldest first."""
     entries: dict[str, Entry] = {}
-    for line in FILE.read_text().splitlines() if FILE.exists() else ():
+    for line in log.read().splitlines():
         try:
             fields = json.loads(line)
         except ValueError:
             continue  # the machine ended while it was written
+        if "model" not in fields and fields["id"] not in entries:
+            continue  # it began before the oldest line that is kept
         known = entries.get(fields["id"])
         entries[fields["id"]] = (
             replace(known, outcome=fields["outcome"]) if known else Entry(**fields)
@@ -79,13 +108,13 @@ def read(model: str | None = None) -> list[Entry]:
     return [entry for entry in entries.values() if model in (None, entry.model)]
 
 
-def live_before(model: str, stable: int) -> int | None:
+def live_before(log: Log, model: str, stable: int) -> int | None:
     """The version that was live before this one came; None if nobody wrote that down.
 
     What was rolled back from is not gone back to.
     """
     live: list[int] = []
-    for entry in read(model):
+    for entry in read(log, model):
         if entry.outcome != DONE or entry.to is None:  # a canary ends otherwise
             continue
         if entry.action == "rollback":
@@ -118,10 +147,5 @@ def lines(entries: Sequence[Entry]) -> list[str]:
     return table(text)
 
 
-def _add(fields: dict[str, object]) -> None:
-    line = json.dumps(fields, ensure_ascii=False).encode() + b"\n"
-    torn = FILE.exists() and FILE.stat().st_size and not FILE.read_bytes().endswith(b"\n")
-    with FILE.open("ab") as file:
-        file.write(b"\n" + line if torn else line)
-        file.flush()
-        os.fsync(file.fileno())
+def _add(log: Log, fields: dict[str, object]) -> None:
+    log.add(json.dumps(fields, ensure_ascii=False))

@@ -1,53 +1,150 @@
-"""One model of this machine with its servers: what is live, and how that is changed by a step."""
+"""One model where it is served: what is live, and how that is changed by a step.
+
+A place is this machine (`machine`) or a cluster (`cluster`). What a release does is the same in
+both; what they do differently is what is abstract here.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-import docker
-
-from deploy.model_config import Model
+from deploy import model_config
+from deploy.model_config import ConfigError, Model
 from deploy.operate import interrupts
-from deploy.operate.checks import server
 from deploy.operate.errors import InputError, Refused
-from deploy.operate.models import editing, on_disk
-from deploy.operate.stack import served, settings
+from deploy.operate.models import editing
+from deploy.operate.stack.served import MODELS
 from deploy.release import history, replicas, state
 from deploy.release.history import DONE
+from deploy.release.replicas import Replica
 from deploy.release.state import Release
+from deploy.served import Difference, Served
 from tfserving_client.command.progress import Progress
 
+SERVING = "serving"
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One model of this machine, and the servers that serve it.
+
+@dataclass
+class Place(ABC):
+    """One model, and the servers that serve it.
 
     Attributes:
         name: the model's.
-        engine: on which the servers run; None where no engine answers.
-        project: the bundle's, for Compose.
         say: takes a line of progress.
         timeout: seconds that the servers have for each step.
+        prometheus: where it answers, if it runs.
     """
 
     name: str
-    engine: docker.DockerClient | None
-    project: str
     say: Callable[[str], None]
     timeout: float
+    prometheus: str
 
-    def model(self) -> Model:
+    start_servers: ClassVar[str]  # the command that does
+    drain: ClassVar[float]  # seconds until the gateway has read a change, and calls are answered
+
+    @property
+    @abstractmethod
+    def log(self) -> history.Log:
+        """Where releases are written down."""
+
+    @property
+    def within(self) -> str:
+        """The namespace that Prometheus calls it by; "" where it watches nothing else."""
+        return ""
+
+    @abstractmethod
+    def changing(self) -> contextlib.AbstractContextManager[None]:
+        """Be the only one who changes the configuration.
+
+        Raises:
+            Refused: another command does, or the servers read another configuration.
+        """
+
+    @abstractmethod
+    def read(self, file: str) -> str | None:
+        """A file of the configuration; None if there is none."""
+
+    @abstractmethod
+    def called(self, file: str) -> str:
+        """Where it is, for a sentence."""
+
+    @abstractmethod
+    def write(self, files: Mapping[str, str | None]) -> None:
+        """Replace files of the configuration, or remove them, and hand them to the servers.
+
+        Raises:
+            Refused: it would bring the configuration an error that it does not have yet.
+        """
+
+    @abstractmethod
+    def versions(self) -> Mapping[int, Path]:
+        """Version → its folder on this machine, in order; none of a model that lies elsewhere."""
+
+    @abstractmethod
+    def folder(self, number: int) -> Path | None:
+        """Where a version lies; None where versions lie elsewhere.
+
+        Raises:
+            InputError: there is no such version.
+        """
+
+    @abstractmethod
+    def callers(self) -> list[str]:
+        """The names of the keys that work."""
+
+    @abstractmethod
+    def running(self, service: str = SERVING) -> Sequence[Replica]:
+        """The servers of a service that run."""
+
+    @abstractmethod
+    def start(self, service: str) -> None:
+        """Have a server of a service that runs.
+
+        Raises:
+            Refused: it is not well in time.
+        """
+
+    @abstractmethod
+    def stop(self, service: str) -> None:
+        """Have none."""
+
+    @abstractmethod
+    def is_starting(self, one: Replica) -> bool:
+        """Whether a server has answered nobody yet, as one that waits for its first version."""
+
+    @abstractmethod
+    def restart(self, one: Replica) -> None:
+        """Start a server anew."""
+
+    @abstractmethod
+    def differences(self, model: Model, answer: Served) -> Iterable[Difference]:
+        """What a server does otherwise than it is configured, by what it says of a model."""
+
+    def models(self, file: str = MODELS) -> tuple[Model, ...]:
+        """The models that a file of the configuration says.
+
+        Raises:
+            Refused: it is not there, or cannot be read.
+        """
+        try:
+            return model_config.parsed(self.read(file) or "", self.called(file))
+        except ConfigError as error:
+            raise Refused(str(error)) from None
+
+    def model(self, file: str = MODELS) -> Model:
         """As it is configured.
 
         Raises:
             Refused: the configuration cannot be read.
             InputError: it is not configured.
         """
-        models = {one.name: one for one in served.models()}
+        models = {one.name: one for one in self.models(file)}
         if self.name not in models:
             raise InputError(
                 f"{self.name} is not configured; what is: {', '.join(models) or 'nothing'}"
@@ -58,70 +155,44 @@ class Place:
         """Its versions that have a part in its release."""
         return state.of(self.model())
 
-    def versions(self) -> Mapping[int, Path]:
-        """Version → its folder on this machine, in order; none of a model that lies elsewhere."""
-        with contextlib.suppress(InputError):
-            return on_disk.versions(self.name)
-        return {}
-
-    def folder(self, number: int) -> Path | None:
-        """Where a version lies; None where versions lie elsewhere.
-
-        Raises:
-            InputError: there is no such version.
-        """
-        return on_disk.version(self.name, number)[1] if self.versions() else None
-
-    def running(self, service: str = "serving") -> list[replicas.Replica]:
-        """The servers of a service that run."""
-        return replicas.running(self.engine, self.project, service) if self.engine else []
-
-    @property
-    def prometheus(self) -> str:
-        """Where Prometheus answers, if it runs."""
-        return f"http://localhost:{os.environ.get('PROMETHEUS_PORT') or 9090}"
-
     def set(self, release: Release) -> None:
         """Write a state down and hand it to the servers, whether they run or not.
 
         Raises:
-            Refused: it would bring the configuration an error that it does not have yet.
+            Refused: as `write`.
         """
         model = self.model()
-        text = editing.serving(
-            served.place(served.MODELS).read_text(),
-            self.name,
-            state.versions(release, model),
-            state.labels(release, model),
-        )
-        files, root = served.source(), served.models_folder()
-        running = served.read(served.COPY).get(served.MODELS, b"") if self.running() else b""
-        known = {*server.problems(files, root, running)}
-        after = {**files, served.MODELS: text.encode()}
-        for problem in server.problems(after, root, running):
-            if problem not in known:
-                raise Refused(problem)
-        served.write_models(text)
-        served.hand_over(after)
+        numbers, labels = state.versions(release, model), state.labels(release, model)
+        self.write({MODELS: self.serving(numbers, labels)})
 
-    def wait(self) -> None:
-        """Return when all servers that run do what is configured; at once if none does.
+    def serving(self, versions: Iterable[int], labels: Mapping[str, int]) -> str:
+        """A `models.config` like the one there, in which the model serves these versions."""
+        return editing.serving(self.read(MODELS) or "", self.name, versions, labels)
+
+    def wait(self, service: str = SERVING, file: str = MODELS) -> None:
+        """Return when all servers of a service that run do what is configured.
+
+        At once if no server at all runs.
 
         Raises:
             Refused: a version failed to load, or time is up.
         """
-        if self.engine and self.running():
-            replicas.wait(self.engine, self.project, self.model(), timeout=self.timeout)
+        if service != SERVING or self.running():
+            replicas.wait(
+                lambda: self.running(service),
+                self.model(file),
+                self.differences,
+                timeout=self.timeout,
+            )
 
     def restart_starting(self) -> None:
         """Start those servers anew that have not answered yet.
 
         While a server waits for its first version, it does not read its configuration again.
         """
-        for one in filter(replicas.is_starting, self.running()):
+        for one in filter(self.is_starting, self.running()):
             self.say(f"restart {one.name}, which waits for a version")
-            assert self.engine  # or none would run
-            self.engine.containers.get(one.id).restart()
+            self.restart(one)
 
     def step(self, what: str, release: Release) -> None:
         """Bring the servers to a state.
@@ -148,22 +219,17 @@ def alone(place: Place) -> Iterator[bool]:
         Whether one of them was killed before its version was live.
 
     Raises:
-        Refused: another command changes the configuration, or the servers read another one.
+        Refused: as `Place.changing`.
     """
-    with served.changing():
-        if place.running() and not served.AS_SETTING.items() <= settings.read().items():
-            raise Refused(
-                "the servers that run read another configuration than this machine's; "
-                "`python -m deploy up` gives it to them"
-            )
-        served.hand_over(served.source())
+    with place.changing():
         stable = place.release().stable
         interrupted = False
-        for entry in history.read(place.name):
+        for entry in history.read(place.log, place.name):
             if not entry.outcome:
                 done = stable == entry.to
                 interrupted |= not done
-                history.end(entry, DONE if done else f"interrupted; {stable or 'newest'} is live")
+                outcome = DONE if done else f"interrupted; {stable or 'newest'} is live"
+                history.end(place.log, entry, outcome)
         yield interrupted
 
 
@@ -176,26 +242,10 @@ def live_version(place: Place) -> int | None:
     running, release = place.running(), place.release()
     if not running:
         raise Refused(
-            "no server runs, so none can load and check the version; `python -m deploy up` first"
+            f"no server runs, so none can load and check the version; `{place.start_servers}` first"
         )
     if release.stable is None:
         return max(replicas.available(running, place.model()), default=None)
     if release != Release(release.stable):
         place.step(f"{release.stable} alone is loaded", Release(release.stable))
     return release.stable
-
-
-def live_or_below(name: str, number: int) -> int:
-    """The version to compare another one with: what is live, else the one below it on disk.
-
-    Raises:
-        InputError: there is none.
-    """
-    model = next((one for one in served.models() if one.name == name), None)
-    stable = state.of(model).stable if model else None
-    if stable not in (None, number):
-        return stable
-    below = [one for one in on_disk.versions(name) if one < number]
-    if not below:
-        raise InputError(f"{name} has no version to compare {number} with; name one: N M")
-    return max(below)

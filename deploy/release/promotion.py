@@ -45,7 +45,7 @@ def promote(
             "own, load it, check it, make it live, check it again"
         )
         with _recorded(place, "promote", live, number, why):
-            if number != live and canary.under_way() is None:
+            if number != live and canary.under_way(place) is None:
                 canary.prove(place, live, number, answers)
             place.step(f"{number} is loaded", Release(live, loading=number))
             check(place, answers, version=number)
@@ -81,7 +81,7 @@ def rollback(place: Place, *, why: str) -> int:
     with alone(place) as interrupted:
         release = place.release()
         live = release.stable
-        tried, _ = canary.under_way() or (None, None)
+        tried, _ = canary.under_way(place) or (None, None)
         on_the_way = interrupted or tried == place.name
         target = live if on_the_way and live is not None else _earlier(place, release)
         place.say(f"plan    {place.name}: {release}; go back to {target}")
@@ -108,7 +108,7 @@ def _recorded(
     place: Place, action: str, before: int | None, to: int | None, why: str
 ) -> Iterator[Entry]:
     """Write down how it begins and ends; if it fails, what was live before is live again."""
-    entry = history.begin(place.name, action, before, to, why)
+    entry = history.begin(place.log, place.name, action, before, to, why)
     earlier = place.release()
     try:
         yield entry
@@ -120,9 +120,9 @@ def _recorded(
                 place.say(f"undo    {place.name}: {undone}")
                 place.set(undone)
             finally:
-                history.end(entry, f"refused: {sentence}" if sentence else "interrupted")
+                history.end(place.log, entry, f"refused: {sentence}" if sentence else "interrupted")
         raise
-    history.end(entry, DONE)
+    history.end(place.log, entry, DONE)
 
 
 def _retire(place: Place, number: int, previous: int, grace: float) -> None:
@@ -140,7 +140,7 @@ def _earlier(place: Place, release: Release) -> int:
     versions = place.versions()
     newest = max(versions, default=None)
     live = release.stable if release.stable is not None else newest
-    recorded = history.live_before(place.name, live) if live is not None else None
+    recorded = history.live_before(place.log, place.name, live) if live is not None else None
     below = max((number for number in versions if live is not None and number < live), default=None)
     choices = [one for one in (release.loading, release.previous, recorded, below) if one]
     for number in choices:

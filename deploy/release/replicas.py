@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import docker
 
@@ -15,7 +14,6 @@ from deploy.model_config import Model
 from deploy.operate import interrupts
 from deploy.operate.errors import Refused
 from deploy.operate.stack import containers
-from deploy.operate.stack.served import folder_of, models_folder
 from deploy.served import Difference, Kind, Served
 from tfserving_client import Policy
 from tfserving_client.command.progress import Progress
@@ -76,20 +74,25 @@ def _is_open(host: str, port: int) -> bool | None:
     return True
 
 
-def available(replicas: list[Replica], model: Model) -> frozenset[int]:
+def available(replicas: Sequence[Replica], model: Model) -> frozenset[int]:
     """The versions that every one of them that answers has AVAILABLE; none if none answers."""
     return served.everywhere([found for one in replicas if (found := _ask(one, model))])
 
 
 def wait(
-    engine: docker.DockerClient,
-    project: str,
+    running: Callable[[], Sequence[Replica]],
     model: Model,
+    differing: Callable[[Model, Served], Iterable[Difference]],
     *,
     timeout: float,
-    service: str = "serving",
 ) -> None:
-    """Return when every server of a service does what its model says; progress is shown.
+    """Return when every server does what its model says; progress is shown.
+
+    Args:
+        running: the servers, looked up again and again.
+        model: as it is configured.
+        differing: what is not as configured, of a model and what a server says of it.
+        timeout: seconds.
 
     Raises:
         Refused: a version failed to load, or it took longer than `timeout` seconds; says where and
@@ -103,8 +106,10 @@ def wait(
 
     with Progress(text, at_once=True):
         while True:
-            replicas = running(engine, project, service)
-            found = next((each for one in replicas for each in _differences(one, model)), None)
+            replicas = running()
+            found = next(
+                (each for one in replicas for each in _differences(one, model, differing)), None
+            )
             if replicas and not found:
                 return
             what = found.what if found else "no server runs"
@@ -114,15 +119,14 @@ def wait(
             interrupts.pause(_LOOK)
 
 
-def _differences(one: Replica, model: Model) -> Iterator[Difference]:
-    def see(path: str) -> Path:
-        return folder_of(path, models_folder()) or Path(path)
-
+def _differences(
+    one: Replica, model: Model, differing: Callable[[Model, Served], Iterable[Difference]]
+) -> Iterator[Difference]:
     answer = _ask(one, model)
     if answer is None:
         yield Difference(Kind.WAITING, model.name, None, f"{one.name} does not answer")
         return
-    for each in served.differences(model, answer, see):
+    for each in differing(model, answer):
         yield Difference(each.kind, each.model, each.version, f"{one.name}: {each.what}")
 
 

@@ -11,9 +11,9 @@ import urllib.request
 from deploy.release.verdict import Side
 
 _TIMEOUT = 10  # seconds
-_SERVED = 'digits_gateway_requests_total{outcome!="refused",method!="page"}'
-_FAILED = 'digits_gateway_requests_total{outcome="failed"}'
-_SECONDS = 'digits_gateway_request_seconds_bucket{method="predict",outcome="answered"}'
+_SERVED = 'digits_gateway_requests_total{outcome!="refused",method!="page"%s}'
+_FAILED = 'digits_gateway_requests_total{outcome="failed"%s}'
+_SECONDS = 'digits_gateway_request_seconds_bucket{method="predict",outcome="answered"%s}'
 _JOBS = {"stable": "serving", "candidate": "candidate"}  # side → of monitoring/prometheus.yml
 
 
@@ -21,7 +21,7 @@ class Unmeasured(Exception):
     """Prometheus cannot be asked; says why."""
 
 
-def measured(url: str, model: str, seconds: float) -> tuple[Side, Side]:
+def measured(url: str, model: str, seconds: float, within: str = "") -> tuple[Side, Side]:
     """The stable side and the candidate's, over the last so many seconds.
 
     Args:
@@ -29,36 +29,40 @@ def measured(url: str, model: str, seconds: float) -> tuple[Side, Side]:
         model: whose answers are compared. Requests and their times are all that the sides got: over
             gRPC the gateway does not know a request's model.
         seconds: from now back.
+        within: the namespace of a cluster; "": Prometheus watches one bundle.
 
     Raises:
         Unmeasured: Prometheus does not answer.
     """
     window = f"[{max(seconds, 1):.0f}s]"
-    served = _ask(url, f"sum by (side) (increase({_SERVED}{window}))", "side")
-    failed = _ask(url, f"sum by (side) (increase({_FAILED}{window}))", "side")
+    there = f",namespace={json.dumps(within)}" if within else ""
+    served = _ask(url, f"sum by (side) (increase({_SERVED % there}{window}))", "side")
+    failed = _ask(url, f"sum by (side) (increase({_FAILED % there}{window}))", "side")
     p99 = _ask(
-        url, f"histogram_quantile(0.99, sum by (side, le) (rate({_SECONDS}{window})))", "side"
+        url,
+        f"histogram_quantile(0.99, sum by (side, le) (rate({_SECONDS % there}{window})))",
+        "side",
     )
     by_server = _ask(
         url,
         "histogram_quantile(0.99, sum by (job, le) (rate(:tensorflow:serving:request_latency_bucket"
-        f'{{API!="",model={json.dumps(model)}}}{window}))) / 1e6',
+        f'{{API!="",model={json.dumps(model)}{there}}}{window}))) / 1e6',
         "job",
     )
-    of_model = f"{{model={json.dumps(model)}}}{window}"
+    of_model = f"model={json.dumps(model)}{there}"
     answers = {
         side: _ask(
             url,
-            f"sum by (digit) (increase(digits_answers_total{{side={json.dumps(side)},"
-            f"model={json.dumps(model)}}}{window}))",
+            f"sum by (digit) (increase(digits_answers_total{{side={json.dumps(side)},{of_model}}}"
+            f"{window}))",
             "digit",
         )
         for side in _JOBS
     }
     confidence = _ask(
         url,
-        f"sum by (side) (increase(digits_answer_confidence_sum{of_model})) / "
-        f"sum by (side) (increase(digits_answer_confidence_count{of_model}))",
+        f"sum by (side) (increase(digits_answer_confidence_sum{{{of_model}}}{window})) / "
+        f"sum by (side) (increase(digits_answer_confidence_count{{{of_model}}}{window}))",
         "side",
     )
     stable, candidate = (

@@ -195,11 +195,11 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from deploy.operate.models import on_disk
-    from deploy.release import compare, place, requests
+    from deploy.release import compare, machine, requests
 
     name = on_disk.meant(options.name)
     number, folder = on_disk.version(name, options.version)
-    other = options.other or place.live_or_below(name, number)
+    other = options.other or machine.live_or_below(name, number)
     folders = {number: folder, other: on_disk.version(name, other)[1]}
     signature = options.signature or requests.DEFAULT
     kept = _sample(options, name) if options.live else b""

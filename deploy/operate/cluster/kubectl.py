@@ -60,7 +60,11 @@ class Kubectl:
         """
         try:
             done = subprocess.run(
-                self.command(*arguments), input=given, capture_output=True, text=True, check=False
+                self.command(*arguments, f"--request-timeout={_TIMEOUT}s"),
+                input=given,
+                capture_output=True,
+                text=True,
+                check=False,
             )
         except FileNotFoundError:
             raise Refused(_MISSING) from None
@@ -72,7 +76,7 @@ class Kubectl:
         """The command line to run."""
         which = {"namespace": self.named, "context": self.context}
         options = [f"--{name}={value}" for name, value in which.items() if value]
-        return ["kubectl", *options, f"--request-timeout={_TIMEOUT}s", *arguments]
+        return ["kubectl", *options, *arguments]
 
     def read(self, kind: str, name: str) -> Object | None:
         """An object; None if there is none in the namespace.
@@ -88,14 +92,15 @@ class Kubectl:
         return None
 
     def pods(self, deployment: str) -> list[Object]:
-        """The pods of a Deployment that are not ending, by name; none without it."""
+        """The pods of a Deployment; none without it."""
         found = self.read("deployment", deployment)
         if found is None:
             return []
         labels = found["spec"]["selector"]["matchLabels"]
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        pods = json.loads(self.run("get", "pods", f"--selector={selector}", "--output=json"))
-        return [pod for pod in pods["items"] if "deletionTimestamp" not in pod["metadata"]]
+        read = self.run("get", "pods", f"--selector={selector}", "--output=json")
+        pods: list[Object] = json.loads(read)["items"]
+        return pods
 
     def write(self, changed: Mapping[str, Any]) -> Object:
         """Make an object, or replace the one that was read; as it is then.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from deploy import model_config
@@ -11,14 +12,18 @@ from deploy.operate.errors import InputError
 from deploy.operate.stack import served
 
 
-def meant(name: str | None) -> str:
+def meant(name: str | None, configured: Iterable[str] | None = None) -> str:
     """A model's name; None: of the only one that is configured.
+
+    Args:
+        name: as an operator said it.
+        configured: the names of those that are; None: on this machine.
 
     Raises:
         InputError: that is no name, several are configured, or the configuration cannot be read.
     """
     if name is None:
-        names = [*_configured()]
+        names = [*(_configured() if configured is None else configured)]
         if len(names) != 1:
             raise InputError(
                 f"there are {len(names)} models: {', '.join(names)}; --name says which"

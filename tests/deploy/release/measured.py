@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import prometheus_client
@@ -29,7 +29,7 @@ _RENAMED = {
 class Measured:
     """What both sides do, again and again until it is told otherwise."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, labels: Mapping[str, str]) -> None:
         models = Models(folder / "models.config")
         models.read()
         registry = prometheus_client.CollectorRegistry()
@@ -48,7 +48,7 @@ class Measured:
         jobs = []
         for (job, of_job), port in zip(self._registries.items(), ports, strict=True):
             prometheus_client.start_http_server(port, "127.0.0.1", of_job)
-            targets = [{"targets": [f"127.0.0.1:{port}"]}]
+            targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {**labels}}]
             renamed = {"metric_relabel_configs": [_RENAMED]}
             jobs.append({"job_name": job, "static_configs": targets, **renamed})
         self.config = folder / "prometheus.yml"
@@ -81,14 +81,14 @@ class Measured:
 
 
 @contextlib.contextmanager
-def measured(folder: Path) -> Iterator[Measured]:
-    """Run it, in an empty folder."""
+def measured(folder: Path, labels: Mapping[str, str] | None = None) -> Iterator[Measured]:
+    """Run it, in an empty folder, with these labels of all that it scrapes."""
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed")
     (folder / "models.config").write_text(
         'model_config_list { config { name: "mnist" base_path: "/models/mnist" } }'
     )
-    made = Measured(folder)
+    made = Measured(folder, labels or {})
     with started(made.config, made.port):
         yield made
 

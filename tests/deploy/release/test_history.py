@@ -6,6 +6,8 @@ import pytest
 
 from deploy.release import history
 
+LOG = history.Machine()
+
 
 @pytest.fixture(autouse=True)
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -15,21 +17,21 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _released(action: str, before: int | None, to: int | None, outcome: str = history.DONE) -> None:
-    history.end(history.begin("mnist", action, before, to, ""), outcome)
+    history.end(LOG, history.begin(LOG, "mnist", action, before, to, ""), outcome)
 
 
 def test_who_when_what_why_and_how_it_went() -> None:
-    assert history.read() == []
-    entry = history.begin("mnist", "promote", 1, 2, "November's data")
-    assert [one.outcome for one in history.read("mnist")] == [""]
-    history.end(entry, "refused: too slow")
-    history.begin("price", "rollback", 4, 3, "")
-    first, second = history.read()
+    assert history.read(LOG) == []
+    entry = history.begin(LOG, "mnist", "promote", 1, 2, "November's data")
+    assert [one.outcome for one in history.read(LOG, "mnist")] == [""]
+    history.end(LOG, entry, "refused: too slow")
+    history.begin(LOG, "price", "rollback", 4, 3, "")
+    first, second = history.read(LOG)
     assert (first.before, first.to, first.why) == (1, 2, "November's data")
     assert first.outcome == "refused: too slow"
     assert "@" in first.who
     assert first.at.endswith("+00:00")
-    assert history.read("price") == [second]
+    assert history.read(LOG, "price") == [second]
     titles, one, other = history.lines([first, second])
     assert titles.split() == ["WHEN", "WHO", "MODEL", "WHAT", "FROM", "TO", "OUTCOME", "WHY"]
     assert one.endswith("mnist  promote   1     2   refused: too slow  November's data")
@@ -42,7 +44,7 @@ def test_lines_are_only_ever_added_and_one_that_is_cut_costs_no_other(file: Path
     file.write_bytes(before + b'{"id": "cut of')
     _released("promote", 2, 3)
     assert file.read_bytes().startswith(before)
-    assert [one.to for one in history.read()] == [2, 3]
+    assert [one.to for one in history.read(LOG)] == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -68,5 +70,5 @@ def test_what_was_live_before(
 ) -> None:
     for release in releases:
         _released(*release)
-    assert history.live_before("mnist", live) == before
-    assert history.live_before("price", live) is None
+    assert history.live_before(LOG, "mnist", live) == before
+    assert history.live_before(LOG, "price", live) is None
