@@ -93,11 +93,8 @@ class Kubectl:
 
     def pods(self, deployment: str) -> list[Object]:
         """The pods of a Deployment; none without it."""
-        found = self.read("deployment", deployment)
-        if found is None:
+        if (selector := self._selector(deployment)) is None:
             return []
-        labels = found["spec"]["selector"]["matchLabels"]
-        selector = ",".join(f"{name}={value}" for name, value in labels.items())
         read = self.run("get", "pods", f"--selector={selector}", "--output=json")
         pods: list[Object] = json.loads(read)["items"]
         return pods
@@ -124,6 +121,14 @@ class Kubectl:
         if pods := [pod["metadata"]["name"] for pod in self.pods(deployment)]:
             now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
             self.run("annotate", "--overwrite", "pods", *pods, f"{_REFRESHED}={now}")
+
+    @functools.cache  # noqa: B019 (a command makes one of these); it never changes
+    def _selector(self, deployment: str) -> str | None:
+        """What picks the pods of a Deployment."""
+        if (found := self.read("deployment", deployment)) is None:
+            return None
+        labels = found["spec"]["selector"]["matchLabels"]
+        return ",".join(f"{name}={value}" for name, value in labels.items())
 
     def _expect_namespace(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -13,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy.operate.access import keys, secret_files
 from deploy.release import sharing
 from deploy.runner import free_ports
 from tests.conftest import Version
+from tests.deploy.gateway import secrets_in
 from tests.deploy.kubernetes.api import Api
 from tests.deploy.kubernetes.cluster import NAMESPACE, Cluster, reached
 from tests.deploy.release.measured import Measured, going_on, measured
@@ -112,12 +115,16 @@ def served(
     ):
         made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
         api.put("configmaps", {**made, "data": files})
+    with secrets_in(folder):
+        for name in NAMES:
+            keys.create(name)
+        text = base64.b64encode((secret_files.gateway() / "keys.conf").read_bytes()).decode()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "gateway-keys"}}
+    api.put("secrets", {**secret, "data": {"keys.conf": text}})
     api.deployment("serving", 2)
     api.deployment("candidate", 1)
     with reached(api, kubectl, folder) as cluster:
         cluster = Cluster(api, {**cluster.environment, "MODELS": str(models)})
-        for name in NAMES:
-            cluster.done("keys", "create", name, "--kubernetes")
         yield cluster
 
 
