@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from deploy.release import capacity, golden, load, measures, tune
-from deploy.runner import Server, free_ports
+from deploy.runner import THREADS, Server, free_ports
 from tests.bench.paired import Row, tell
 from tests.deploy.gateway import running
 from tfserving_client import ServingClient
@@ -144,7 +144,7 @@ def _stack(
     addresses = [f"127.0.0.{i + 1}" for i in range(replicas)]
     command = [sys.executable, "-m", "deploy.local", f"--port={grpc_port}"]
     command += [f"--rest_api_port={rest_port}", f"--model_name={name}"]
-    command += [f"--model_base_path={versions.resolve()}", *flags]
+    command += [f"--model_base_path={versions.resolve()}", THREADS, *flags]
     command += [f"--{flag}={path}" for flag, path in measures.FLAGS.items()]
     with contextlib.ExitStack() as opened:
         servers = []
