@@ -141,6 +141,8 @@ def test_a_candidate_is_a_server_with_a_list_of_models_of_its_own() -> None:
     stable, candidate = (container(canary, name) for name in ("serving", "candidate"))
     assert candidate["env"].pop() == {"name": "CONFIGURATION", "value": "candidate.config"}
     assert candidate == stable
+    # A number would be in conflict with the one that a release sets.
+    assert "replicas" not in named(canary, "Deployment", "candidate")["spec"]
     start = named(canary, "ConfigMap", "canary")["data"]
     assert start == {"candidate.config": "model_config_list {}"}  # and nobody is sent there
 
