@@ -178,12 +178,15 @@ class Node:
         docker("network", "rm", self.network)
 
     def _write_names(self) -> None:
-        """In place, as each pod has this one file; headless Services only, as the others differ."""
+        """In place, as each pod has this one file."""
         lines = ["127.0.0.1 localhost"]
         for each in self.objects:
-            if each["kind"] == "Service" and each["spec"].get("clusterIP") == "None":
+            if each["kind"] == "Service":
                 name = each["metadata"]["name"]
-                lines += [f"{address} {name}" for address in self.addresses(name)]
+                headless = each["spec"].get("clusterIP") == "None"
+                # One pod stands for an address that leads to any of them.
+                meant = self.addresses(name)[: None if headless else 1]
+                lines += [f"{address} {name}" for address in meant]
         (self.folder / "hosts").write_text("".join(f"{line}\n" for line in lines))
 
     def _mount(self, template: Object, place: Path) -> None:

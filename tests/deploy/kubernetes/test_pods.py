@@ -268,7 +268,7 @@ def _by_version(cluster: Cluster, callers: Mapping[str, str]) -> dict[str, int]:
     """Name → the one version that answers it; 0 while there are several."""
     found = {}
     for name, key in callers.items():
-        with cluster.client("https", key) as digits:
+        with cluster.client("grpcs", key) as digits:
             versions = _versions(digits)
         found[name] = (versions.pop() or 0) if len(versions) == 1 else 0
     return found
