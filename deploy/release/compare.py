@@ -113,9 +113,10 @@ class Comparison:
         for start in range(0, len(pictures), 5):
             yield from side_by_side([draw(one) for one in pictures[start : start + 5]])
         if self.shown:
-            titles = ("ROW", f"VERSION {candidate}", f"VERSION {other}", "INPUT")
+            asked = ["INPUT"] if any(one.input for one in self.shown) else []
+            titles = ("ROW", f"VERSION {candidate}", f"VERSION {other}", *asked)
             rows = [(str(one.row), *one.answers, one.input) for one in self.shown]
-            yield from table([titles, *rows])
+            yield from table([titles, *(row[: len(titles)] for row in rows)])
         for problem in self.problems:
             yield f"problem  {problem}"
         yield f"verdict  {candidate} does {'not do ' if self.problems else ''}as {other}"
