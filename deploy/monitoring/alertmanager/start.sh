@@ -1,24 +1,24 @@
 #!/bin/sh
-# Runs Alertmanager with whom to tell taken from the environment, which is this machine's own:
-#   ALERT_WEBHOOK  a URL that is posted to
-#   ALERT_MAIL     an address, with ALERT_SMTP (host:port) and ALERT_MAIL_FROM; where the mail server
-#                  wants a password, ALERT_SMTP_USER, and the password in /etc/alerting/smtp-password
-# With neither, alerts are only shown.
+# Runs Alertmanager with the receivers from the environment:
+#   ALERT_WEBHOOK  a URL that receives a POST
+#   ALERT_MAIL     an address, with ALERT_SMTP (host:port) and ALERT_MAIL_FROM; if the mail server
+#                  needs a password, ALERT_SMTP_USER, and the password in /etc/alerting/smtp-password
+# With neither, alerts are shown, but not sent.
 set -eu
 configuration=/run/alertmanager/alertmanager.yml
 
-quoted() { # as YAML has it
+quoted() { # as a YAML string
   printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"
 }
 
 if [ -n "${ALERT_MAIL:-}" ] && [ -z "${ALERT_SMTP:-}" ]; then
-  echo "ALERT_MAIL is set and ALERT_SMTP is not: name the mail server, as host:port" >&2
+  echo "ALERT_MAIL is set and ALERT_SMTP is not: set it to the mail server, as host:port" >&2
   exit 1
 fi
 {
-  # One message for each alert, again every four hours, and one when it is over.
+  # One message for each alert, again every four hours, and one when it ends.
   echo 'route: { receiver: machine, group_by: [alertname], repeat_interval: 4h }'
-  # What stands for others says it all.
+  # If this one fires, the others add nothing.
   echo 'inhibit_rules:'
   echo '  - source_matchers: [alertname = AllReplicasDown]'
   echo '    target_matchers: [alertname =~ "FailuresFast|FailuresSlow|ReplicaRestarting"]'

@@ -1,4 +1,4 @@
-"""The table "A bad day": each row caused on a real engine, seen by its alert, ended as it says."""
+"""The table "Troubleshooting": each row caused on a real engine, alerted, and ended as it says."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ELSEWHERE = {
 
 def _rows() -> dict[str, list[str]]:
     """What is wrong → its alerts."""
-    table = README.partition("### A bad day")[2]
+    table = README.partition("## Troubleshooting\n")[2].partition("\n## ")[0]
     cells = [line.split("|") for line in table.splitlines() if line.startswith("| ")]
     return {row[1].strip(): re.findall(r"[A-Z]\w+", row[2]) for row in cells[1:]}
 
