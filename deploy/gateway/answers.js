@@ -1,11 +1,11 @@
-// What is answered, for the log: of a share of the answers, each row's most probable class and its
-// probability, "7:0.98 3:0.55", and over gRPC, where no path tells it, the model that answered. Nothing
-// else sees an answer: the server cannot log, and counts none.
+// Samples answers for the log: each row's most probable class and its probability, "7:0.98 3:0.55",
+// and over gRPC, where the path does not name it, the model that answered. Only the gateway can do
+// this: the server neither logs nor counts answers.
 import protobuf from 'protobuf.js';
 
 const LARGEST = 65536;  // bytes of an answer that are kept
 const ROWS = 100;  // of one answer
-const CLASSES = 32;  // more than that are no digits
+const CLASSES = 32;  // an output with more is not logged
 const NAMES = ['probabilities', 'scores'];
 const fields = protobuf.fields;
 const parts = [];
@@ -24,7 +24,7 @@ function look(r, data, flags) {
     }
     try {
         const body = Buffer.concat(parts);
-        // That of the request; a caller over REST may leave it out.
+        // The type of the request; a REST caller may omit it.
         const type = r.variables.content_type || '';
         const isGrpc = type.startsWith('application/grpc');
         const rows = isGrpc ? grpc(body) : rest(body);
@@ -33,7 +33,7 @@ function look(r, data, flags) {
         }
         r.variables.answers = rows.slice(0, ROWS).map(best).join(' ');
     } catch (e) {
-        // It is no prediction, or of a model whose outputs are others.
+        // Not a prediction, or a model with other outputs.
     }
 }
 

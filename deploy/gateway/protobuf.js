@@ -1,4 +1,4 @@
-// The values of a field in a protobuf message: numbers, or the bytes of what has a length.
+// The values of a field in a protobuf message: numbers, or the bytes of a value with a length.
 function fields(message, number) {
     const found = [];
     let at = 0;

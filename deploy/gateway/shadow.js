@@ -7,7 +7,7 @@ const LARGEST = 1048576;  // bytes of a request
 const REST = /:(predict|classify|regress)$/;
 const GRPC = /\.PredictionService\/(Predict|Classify|Regress)$/;
 
-// nginx makes this call beside the caller's own, which is on its way whatever becomes of this.
+// nginx makes this call in addition to the caller's, which does not depend on it.
 function keep(r) {
     try {
         const path = r.variables.request_uri;
@@ -31,7 +31,7 @@ function model(request) {
     return protobuf.fields(spec, 1)[0].toString();
 }
 
-// So many a second: each has a share of a second to itself, and whoever comes first in it is kept.
+// At most `shadow_rate` a second: of each such part of a second the first request is kept.
 function write(r, line) {
     const slot = Math.floor(Date.now() * r.variables.shadow_rate / 1000);
     const file = `${r.variables.shadow_folder}/${slot}`;
@@ -47,7 +47,7 @@ function write(r, line) {
     try {
         fs.writeFileSync(file, line());
     } catch (e) {
-        fs.writeFileSync(file, '');  // the folder is full: half a request is none
+        fs.writeFileSync(file, '');  // the folder is full: remove the incomplete request
         throw e;
     }
 }

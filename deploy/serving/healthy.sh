@@ -1,6 +1,6 @@
 #!/bin/bash
-# Whether a version of every configured model is AVAILABLE: a status page that merely answers may list
-# only failed ones. The CPU image has no curl, but both have bash.
+# Whether a version of every configured model is AVAILABLE: a status page can answer and list only
+# failed versions. The CPU image has no curl, but both have bash.
 names=$(/serving/models.sh "/config/${CONFIGURATION:-models.config}")
 [ -n "$names" ] || exit 1
 while read -r name; do

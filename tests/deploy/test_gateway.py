@@ -713,7 +713,7 @@ def test_it_starts_without_secrets_and_takes_them_up(
             with blind.wrap_socket(plain) as tls:
                 tls.sendall(b"GET /v1/models/mnist HTTP/1.0\r\nx-api-key: dk_1\r\n\r\n")
                 assert tls.recv(1 << 16).startswith(b"HTTP/1.1 401 ")
-        assert "made one that nobody trusts" in gateway.log
+        assert "made one that no client trusts" in gateway.log
         with secrets_in(gateway.folder):
             certificates.make()
         until(lambda: _is_trusted(gateway))
