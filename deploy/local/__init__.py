@@ -1,1 +1,1 @@
-"""A development server that speaks TensorFlow Serving 2.21's gRPC and REST; see README.md."""
+"""A development server with the gRPC and REST API of TensorFlow Serving 2.21; see README.md."""

@@ -55,14 +55,14 @@ def _run(arguments: list[str]) -> int:
 
 
 def _serve(flags: command_line.Flags) -> int:
-    # TensorFlow takes seconds to import: say what is wrong with the flags before, not after.
+    # Importing TensorFlow takes seconds: report wrong flags before.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     lean_tensorflow.prepare()
-    gc.disable()  # while importing, which leaves no garbage worth the time
+    gc.disable()  # during imports, which leave little garbage
     with _without_native_notes():
         from deploy.local import server
 
-    # What is imported stays: without this each full collection walks it, a third of a second.
+    # Imported objects stay: without this each full collection visits them, a third of a second.
     gc.freeze()
     gc.enable()
     try:
@@ -75,7 +75,7 @@ def _serve(flags: command_line.Flags) -> int:
 
 @contextlib.contextmanager
 def _without_native_notes() -> Iterator[None]:
-    """Keep off standard error what TensorFlow's import writes there whatever the log level is.
+    """Keep off standard error what TensorFlow's import writes there at any log level.
 
     TF_CPP_MIN_LOG_LEVEL=0 shows it.
     """

@@ -1,7 +1,7 @@
 """The command line of tensorflow_model_server 2.21: one table, which is a frozen dataclass.
 
 The syntax is that program's: `--name=value` only, booleans also as `--name`, the last of
-several wins, and an argument that means nothing is reported but stops nobody.
+several wins, and an unknown argument is reported, but does not stop the server.
 """
 
 import dataclasses

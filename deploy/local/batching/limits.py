@@ -13,7 +13,7 @@ class Limits(NamedTuple):
     Attributes:
         task_rows: rows that one run may have.
         batch_rows: rows that a batch may have.
-        wait_seconds: how long a batch that is not full waits for company.
+        wait_seconds: how long a batch that is not full waits for more tasks.
         batches: how many batches may wait in a queue.
         sizes: the rows that a batch is padded to, ascending; none: no padding.
         pad: make inner dimensions equal instead of refusing batches where they differ.

@@ -27,7 +27,7 @@ class Task:
         feeds: arrays by tensor name.
         rows: the first dimension of each of them.
         enqueued: when the run was asked for, on the monotonic clock.
-        deadline: when nobody waits for it any more.
+        deadline: when the caller stops waiting.
         answer: arrays by the names of the tensors fetched, or what went wrong.
     """
 
@@ -113,7 +113,7 @@ class Queue:
     def due(self, *, closed: bool = False) -> float:
         """When the first batch is to run; infinity: not before another task comes.
 
-        With `closed`, nothing is to wait for company.
+        With `closed`, no task waits for others.
         """
         if len(self._batches) > 1 or self._open_rows >= self._limits.batch_rows:
             return -math.inf
@@ -157,7 +157,7 @@ class Scheduler:
             self._queues.append(queue)
 
     def remove(self, queue: Queue) -> None:
-        """Forget a queue, in which nobody may be waiting."""
+        """Forget a queue, which must be empty."""
         with self._changed:
             self._queues.remove(queue)
 
@@ -171,7 +171,7 @@ class Scheduler:
         return parts
 
     def stop(self) -> None:
-        """Run what waits, take in nothing more, and end the threads."""
+        """Run the waiting batches, accept no new tasks, and end the threads."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -181,7 +181,7 @@ class Scheduler:
             pass
 
     def _run_next(self) -> bool:
-        """Run one batch; no: there are no more. What it held is let go before the next wait."""
+        """Run one batch, False if there are none. Its memory is released before the next wait."""
         found = self._next()
         if found:
             queue, batch = found

@@ -43,7 +43,7 @@ class BatchedServable:
     def run(
         self, feeds: Mapping[str, Array], fetches: Sequence[str], timeout_ms: int = 0
     ) -> list[Array]:
-        """Run the graph together with others who ask for the same; see Servable.
+        """Run the graph together with runs of the same tensors; see Servable.
 
         Raises:
             ServingError: what Servable raises, or a fault of this run or of the whole batch.
@@ -61,7 +61,7 @@ class BatchedServable:
         if not rows:
             _wait_for_company(task, timeout_ms)
         for part in parts:
-            # Wait for all, even if one fails: whoever asked keeps the model from being closed.
+            # Wait for all, even if one fails: the caller keeps the model from being closed.
             part.answer.exception()
         answers = [part.answer.result() for part in parts]
         if len(answers) == 1:
@@ -80,7 +80,7 @@ class BatchedServable:
     def _answer(self, batch: list[Task], fetches: list[str]) -> None:
         try:
             outputs = self._run(batch, fetches)
-        except Exception as error:  # whatever it is, the callers are told, not this thread
+        except Exception as error:  # any error goes to the callers, not to this thread
             for task in batch:
                 task.answer.set_exception(error)
             return
@@ -119,7 +119,7 @@ class BatchedServable:
         return outputs
 
     def close(self) -> None:
-        """Close the wrapped servable; nobody may be running."""
+        """Close the wrapped servable; no run may be active."""
         for queue in self._queues.values():
             self._scheduler.remove(queue)
         self._inner.close()

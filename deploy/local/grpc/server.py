@@ -28,7 +28,7 @@ from deploy.local.grpc import reflection
 from deploy.local.handlers.rpcs import Handlers
 
 _MESSAGE_LIMIT = 1024
-_ENDLESS = 1e9  # seconds; beyond it there is no deadline, which gRPC tells as a large number
+_ENDLESS = 1e9  # seconds; gRPC reports no deadline as a larger number
 _COUNTED = ("Predict", "Classify", "Regress")
 _UNCOUNTED = contextlib.nullcontext()
 _CODES = {status.value[0]: status for status in grpc.StatusCode}
@@ -73,7 +73,7 @@ def make_server(
         options=[
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
-            # Two servers on one port would share its callers without anybody noticing.
+            # Two servers on one port would silently share its callers.
             ("grpc.so_reuseport", 0),
             *channel_arguments,
         ],
@@ -93,7 +93,7 @@ def make_server(
 
 
 def _add_health(server: grpc.Server) -> None:
-    """The health service, which says SERVING for ever, as the real server's does."""
+    """The health service, which always says SERVING, as the real server's does."""
     servicer = health_check.HealthServicer()
     for name in ("", "ModelService", "PredictionService"):
         servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -117,7 +117,7 @@ def credentials(path: Path) -> grpc.ServerCredentials:
 
 
 def _rpc(name: str, request_type: Any, handler: Callable[..., Any]) -> grpc.RpcMethodHandler:
-    """Messages are read and written in the thread that answers: large ones hold nobody up."""
+    """Messages are parsed in the thread that answers, so large ones block no other call."""
     counted = name in _COUNTED
 
     def work(body: bytes, timeout_ms: int) -> bytes:
@@ -134,7 +134,7 @@ def _rpc(name: str, request_type: Any, handler: Callable[..., Any]) -> grpc.RpcM
             return work(body, _timeout_ms(context))
         except ServingError as error:
             code, message = error.code, error.message
-        except Exception as error:  # a fault of this server is one request's trouble
+        except Exception as error:  # a bug of this server fails only one request
             _log.exception("request failed")
             code, message = Code.INTERNAL, f"{type(error).__name__}: {error}"
         context.abort(_CODES[int(code)], _cut(message))
@@ -153,7 +153,7 @@ def _timeout_ms(context: grpc.ServicerContext) -> int:
 
 
 def _cut(message: str) -> bytes:
-    """At most so many bytes, whatever they are and wherever that cuts."""
+    """At most so many bytes, cut anywhere."""
     text = message.encode("utf-8", "surrogateescape")
     return text if len(text) <= _MESSAGE_LIMIT else text[:_MESSAGE_LIMIT] + b"...TRUNCATED"
 

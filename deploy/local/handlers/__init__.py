@@ -1,1 +1,1 @@
-"""What is asked of a version, whichever way the question came."""
+"""Requests to a version, from gRPC, REST or warm-up."""

@@ -1,4 +1,4 @@
-"""What the server answers, whichever way it was asked.
+"""The answers of the server, for gRPC and REST alike.
 
 Each RPC is a method from request message to response message. What they run, `prediction`
 and `inference`, serves REST and warm-up as well.

@@ -1,4 +1,4 @@
-"""Requests that a version must answer before it is served to anybody."""
+"""Requests that a version must answer before it is served."""
 
 import logging
 from collections import defaultdict

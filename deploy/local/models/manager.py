@@ -1,8 +1,8 @@
-"""Models and their versions: what is on disk, what is wanted, what is loaded, who uses it.
+"""Models and their versions: what is on disk, what is wanted, what is loaded, what is in use.
 
 One thread looks at the disk and starts loads and unloads. A version goes through START,
 LOADING, AVAILABLE, UNLOADING, END and is listed until the process ends. A new version is
-loaded before an old one is given up; one that failed to load is never tried again.
+loaded before an old one is unloaded; one that failed to load is never tried again.
 """
 
 import contextlib
@@ -246,7 +246,7 @@ class ModelManager:
     # What to do about it
 
     def _act(self) -> list[Version]:
-        """Start what can be started; the versions that nobody uses any more."""
+        """Start what can be started; returns the versions that no request uses any more."""
         with self._lock:
             limit = _INITIAL_LOADS if self._initial else max(1, self._load_threads)
             loading = sum(version.state is State.LOADING for version in self._all())
@@ -292,7 +292,7 @@ class ModelManager:
                 servable = self._load_servable(version.name, version.number, version.path)
             except ServingError as problem:
                 error = problem
-            except Exception as problem:  # a broken model must not take the server along
+            except Exception as problem:  # a broken model must not end the server
                 error = ServingError(Code.INTERNAL, f"{type(problem).__name__}: {problem}")
             else:
                 error = None

@@ -4,7 +4,7 @@ Loading takes the steps of the C++ function that the real server calls (LoadSave
 import the graph, run the restore operation if there are variables, run the init
 operation. `tf.compat.v1.saved_model.loader.load` takes the same steps, but words
 restore errors its own way and refuses a model without variables.index, which the server
-loads; `tf.saved_model.load` is another road altogether and accepts models that the
+loads; `tf.saved_model.load` works differently and accepts models that the
 server cannot serve. Running goes to the session's C interface, past `Session.run`, which
 checks shapes and rewrites errors where the server does neither.
 """
@@ -61,7 +61,7 @@ class Servable(Protocol):
         """One array per tensor name fetched; see LoadedGraph."""
 
     def close(self) -> None:
-        """Free what it holds; nobody may be running."""
+        """Free its resources; no run may be active."""
 
 
 class LoadedGraph:
@@ -120,7 +120,7 @@ class LoadedGraph:
             raise _from_tensorflow(error) from None
 
     def _check_types(self, feeds: Mapping[str, Array]) -> None:
-        """What TensorFlow checks too, but here also for types that numpy cannot carry there."""
+        """The check that TensorFlow makes too, here also for types that numpy cannot pass to it."""
         given = {name: dtype_of(array) for name, array in feeds.items()}
         if types_pb2.DT_RESOURCE in given.values():
             raise invalid(_RESOURCE)
@@ -135,7 +135,7 @@ class LoadedGraph:
     def _run(
         self, feeds: dict[Any, Array], fetches: list[Any], targets: list[Any], timeout_ms: int
     ) -> list[Array]:
-        # Who sets no limit lends the thread: handing a small graph to others costs more than it.
+        # Without a limit the caller's thread runs the graph: handing a small one over costs more.
         pool = 0 if timeout_ms else -1
         limits = config_pb2.RunOptions(timeout_in_ms=timeout_ms, inter_op_thread_pool=pool)
         options = c_api.TF_NewBufferFromString(limits.SerializeToString())
@@ -174,7 +174,7 @@ class LoadedGraph:
         return self._outputs[name]
 
     def close(self) -> None:
-        """Free the graph and its variables; nobody may be running."""
+        """Free the graph and its variables; no run may be active."""
         self._session.close()
         self._outputs.clear()
         del self._session, self._graph, self._deep

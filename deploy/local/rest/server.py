@@ -128,7 +128,7 @@ class RestServer:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             body = await request.content.read()
-        except ConnectionResetError:  # gone in mid-body; nobody will read this
+        except ConnectionResetError:  # the caller is gone; the answer is not sent
             return _response(_html(400), close=True)
         zipped = "gzip" in request.headers.get("Content-Encoding", "")
         reply = await asyncio.get_running_loop().run_in_executor(
@@ -166,7 +166,7 @@ class RestServer:
             return Reply(200, "application/json", text)
         except ServingError as error:
             status, message = HTTP_STATUS[error.code], error.message
-        except Exception as error:  # a fault of this server is one request's trouble
+        except Exception as error:  # a bug of this server fails only one request
             _log.exception("request failed")
             status, message = 500, f"{type(error).__name__}: {error}"
         body = answers.write_error(message) if message else b""
