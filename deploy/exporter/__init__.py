@@ -1,1 +1,1 @@
-"""`python -m deploy.exporter`: tells Prometheus what neither the server nor nginx tells it."""
+"""`python -m deploy.exporter`: metrics that neither the server nor nginx has."""

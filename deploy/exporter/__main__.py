@@ -1,6 +1,6 @@
-"""`python -m deploy.exporter`: looks on, beside the gateway, for Prometheus.
+"""`python -m deploy.exporter`: metrics about gateway, servers and machine, for Prometheus.
 
-Its defaults are the names of the house, as docker-compose.yml has them.
+Its defaults are the names in docker-compose.yml.
 """
 
 from __future__ import annotations
@@ -21,18 +21,25 @@ from deploy.exporter.replicas import Replicas
 
 
 def main() -> None:
-    """Serve /metrics and count the gateway's lines until SIGTERM."""
+    """Serve /metrics and count the gateway's log lines until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m deploy.exporter", description=__doc__)
     for name, default, meaning in (
         ("models", "/config/models.config", "the server's list of models"),
-        ("serving", "serving:8501", "REST ports of the replicas, with commas between"),
-        ("versions", "/models", "the server's folder of versions, as it is mounted here"),
+        ("serving", "serving:8501", "REST addresses of the replicas, separated by commas"),
+        ("versions", "/models", "the models folder, as it is mounted here"),
         ("groups", "/cgroup", "the machine's /sys/fs/cgroup, as it is mounted here"),
-        ("gateway", "gateway:8443", "TLS port whose certificate is watched"),
+        ("gateway", "gateway:8443", "TLS address whose certificate is monitored"),
     ):
         parser.add_argument(f"--{name}", default=default, help=f"{meaning} [%(default)s]")
-    parser.add_argument("--port", type=int, default=9100, help="for Prometheus [%(default)s]")
-    parser.add_argument("--syslog", type=int, default=1514, help="UDP, for nginx [%(default)s]")
+    parser.add_argument(
+        "--port", type=int, default=9100, help="address for Prometheus [%(default)s]"
+    )
+    parser.add_argument(
+        "--syslog",
+        type=int,
+        default=1514,
+        help="UDP address for the log lines of nginx [%(default)s]",
+    )
     given = parser.parse_args()
     logging.basicConfig(format="%(levelname)s %(message)s")
 
@@ -43,7 +50,7 @@ def main() -> None:
     log = AccessLog(registry, models)
     registry.register(Replicas(given.serving, models))
     registry.register(Certificate(given.gateway))
-    # The root is where the engine keeps containers, logs and Prometheus' memory.
+    # The root holds the engine's containers and logs, and the data of Prometheus.
     disks = {"engine": Path("/"), "models": Path(given.versions)}
     registry.register(Machine(Path(given.groups), disks))
     arriving = bind(given.syslog)

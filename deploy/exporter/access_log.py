@@ -1,6 +1,6 @@
-"""The gateway's access log, counted: nginx sends each line by UDP, as syslog.
+"""Metrics from the gateway's access log: nginx sends each line by UDP, as syslog.
 
-What is lost on the way is not counted, so the counts are for eyes and alarms, not for bills.
+Lost datagrams are not counted, so the counts are for monitoring, not for billing.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _ENDINGS = {
 _SIDES = ("stable", "candidate")  # of a canary
 _FAULTS = {2, 4, 13, 14, 15}  # UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS
 _RESOURCE_EXHAUSTED, _TOO_MANY = 8, 429
-_GAVE_UP = 499  # nginx's own: the caller hung up before there was an answer
+_GAVE_UP = 499  # nginx's own: the caller closed the connection before there was an answer
 _PROMISED = 0.25  # seconds, as in monitoring/recording.yml
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _CONFIDENCES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _CLASSES = 32  # as in gateway/answers.js
 _LONGEST = 1 << 16  # bytes of a datagram
-_BUFFER = 1 << 20  # bytes that may wait while a scrape is answered
+_BUFFER = 1 << 20  # bytes of the receive buffer, for the time of a scrape
 
 
 class AccessLog:
-    """Counts lines by who asked what, how it ended, and on which side of a canary.
+    """Counts requests by key, model, outcome and side of a canary.
 
     Args:
-        registry: where the metrics go.
+        registry: where the metrics are registered.
         models: the names that may become labels; others are "other".
     """
 
@@ -63,36 +63,38 @@ class AccessLog:
         )
         self._seconds = Histogram(
             "digits_gateway_request_seconds",
-            "From the request's first byte to the answer's last.",
+            "Seconds from the first byte of the request to the last byte of the answer.",
             ["model", "method", "outcome", "side"],
             buckets=_SECONDS,
             registry=registry,
         )
         self._answers = Counter(
             "digits_answers",
-            "Of the answers that the gateway looks at, one in ten: rows of each class.",
+            "Rows of each class, in the one of ten answers that the gateway samples.",
             ["model", "digit", "side"],
             registry=registry,
         )
         self._confidence = Histogram(
             "digits_answer_confidence",
-            "Of the same: the probability of the most probable class.",
+            "Probability of the most probable class, in the same answers.",
             ["model", "side"],
             buckets=_CONFIDENCES,
             registry=registry,
         )
         self._key_ends = Gauge(
             "digits_key_expiry_timestamp_seconds",
-            "When the key ends that a name called with last; none for one without an end.",
+            "When the key expires that this name used last; absent if it does not expire.",
             ["key"],
             registry=registry,
         )
         self._bad_lines = Counter(
-            "digits_gateway_bad_lines", "Datagrams that are no line of the log.", registry=registry
+            "digits_gateway_bad_lines",
+            "Datagrams that are not a line of the access log.",
+            registry=registry,
         )
 
     def count(self, datagram: bytes) -> None:
-        """Count one line, behind whatever header syslog put before it; never raises."""
+        """Count one line, after any syslog header; never raises."""
         try:
             line = json.loads(datagram[datagram.index(b"{") :])
             key, method = str(line["key"]), _method(line)
@@ -124,13 +126,13 @@ class AccessLog:
         return name if not name or name in self._models.names else "other"
 
     def listen(self, opened: socket.socket) -> None:
-        """Count what arrives, for ever."""
+        """Count arriving lines, for ever."""
         while True:
             self.count(opened.recv(_LONGEST))
 
 
 def bind(port: int) -> socket.socket:
-    """The socket that the lines arrive at."""
+    """The socket that receives the lines."""
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
     opened.bind(("", port))
@@ -143,7 +145,7 @@ def _method(line: dict[str, Any]) -> str:
         return _METHODS.get(grpc[1], "other")
     if rest := _REST.fullmatch(path):
         return _ENDINGS.get(rest[1], "other")
-    # The page's files and /healthz need neither a key nor a server.
+    # The files of the page and /healthz need neither a key nor a server.
     is_file = line["method"] in ("GET", "HEAD") and not line["upstream"] and line["status"] < 400
     return "page" if is_file else "other"
 
@@ -158,18 +160,18 @@ def _answers(text: str) -> list[tuple[int, float]]:
 
 
 def _outcome(line: dict[str, Any], seconds: float) -> tuple[str, str]:
-    """The status as a label, and whose doing it was."""
+    """The status as a label, and the outcome."""
     status, code = int(line["status"]), int(line["grpc_status"] or 0)
     if not (100 <= status <= 599 and 0 <= code <= 16):
         raise ValueError(f"{status} {code}")
     label = str(status) if line["grpc_status"] == "" else f"grpc {code}"
     if status < 400 and code == 0:
         return label, "answered"
-    if status == _GAVE_UP:  # after longer than is promised it is not the caller's mistake
+    if status == _GAVE_UP:  # a caller who gives up after the promised time does not make a mistake
         return label, "failed" if seconds >= _PROMISED else "rejected"
-    # Of several replicas the last counts; "-" is one that had not answered when the gateway did.
+    # Of several replicas the last counts; "-" is one without an answer.
     by_server = line["upstream_status"][-1:].isdigit()
-    # The server's queue is full, or a key is past its limits.
+    # The server's queue is full, or a key is over its limits.
     exhausted = status == _TOO_MANY or code == _RESOURCE_EXHAUSTED
     if status >= 500 or code in _FAULTS or (exhausted and by_server):
         return label, "failed"

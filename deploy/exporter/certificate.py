@@ -1,4 +1,4 @@
-"""When the gateway's certificate expires, as a caller would see it."""
+"""When the gateway's certificate expires, as a caller sees it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VERSION, _GENERALIZED_TIME = 0xA0, 0x18  # DER tags
 
 
 class Certificate(Collector):
-    """Shakes hands with the gateway at each scrape; without an answer there is no metric.
+    """Makes a TLS handshake with the gateway at each scrape; without an answer there is no metric.
 
     Args:
         place: host and TLS port, `gateway:8443`.
@@ -30,19 +30,20 @@ class Certificate(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metric, if the gateway answers in time."""
         try:
-            # In a thread, for the name's sake: see `replicas`.
+            # In a thread, because name resolution can block: see `replicas`.
             der = self._thread.submit(_presented, self._place).result(2 * TIMEOUT)
         except (OSError, TimeoutError):
             return
         metric = GaugeMetricFamily(
-            "digits_certificate_expiry_timestamp_seconds", "The gateway's notAfter."
+            "digits_certificate_expiry_timestamp_seconds",
+            "When the gateway's certificate expires (notAfter).",
         )
         metric.add_metric([], not_after(der).timestamp())
         yield metric
 
 
 def _presented(place: tuple[str, int]) -> bytes:
-    # Trust is not the question here, and an expired certificate must be seen, too.
+    # Without verification, so that an expired certificate can be read, too.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
@@ -53,14 +54,14 @@ def _presented(place: tuple[str, int]) -> bytes:
 
 
 def not_after(der: bytes) -> datetime:
-    """The end of a certificate's validity (RFC 5280, section 4.1).
+    """When a certificate expires (RFC 5280, section 4.1).
 
-    `ssl` tells it only of certificates that it verified, which expired ones cannot be.
+    `ssl` gives it only for verified certificates, so not for expired ones.
     """
     _, certificate, _ = _element(der, 0)
-    _, at, _ = _element(der, certificate)  # into the part that is signed
+    _, at, _ = _element(der, certificate)  # the signed part
     tag, _, end = _element(der, at)
-    # The version may be left out. Then: serial number, signature algorithm, issuer.
+    # An optional version; then serial number, signature algorithm, issuer.
     for _ in range(4 if tag == _VERSION else 3):
         *_, at = _element(der, at)
     _, not_before, _ = _element(der, at)

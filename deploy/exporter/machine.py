@@ -1,7 +1,7 @@
-"""What the bundle's containers use of memory and CPU, and how much space its disks have.
+"""Memory and CPU of the bundle's containers, and space on its disks.
 
-Read from the kernel's control groups, which any user may read: cAdvisor would have to be root and
-be given the engine's socket, which is root on the machine.
+Read from the kernel's control groups, which any user may read. cAdvisor would have to run as
+root with the engine's socket, which means root on the machine.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ TIMEOUT = 1.5  # seconds for the names of all containers
 _AT_ONCE = 16
 # `docker/<id>`, or with systemd `system.slice/docker-<id>.scope`.
 _GROUP = re.compile(r"(?:docker-)?([0-9a-f]{64})(?:\.scope)?")
-_SHORT = 12  # characters of an ID that are a name on the container's network
-_NO_LIMIT = 1 << 60  # what version 1 of control groups says in the place of none is larger
+_SHORT = 12  # characters of an ID that are a host name on the container's network
+_NO_LIMIT = 1 << 60  # version 1 of control groups reports a larger number instead of no limit
 _FOUND = tuple[str, Path]
 
 
@@ -40,17 +40,19 @@ class Machine(Collector):
         self._threads = ThreadPoolExecutor(_AT_ONCE, "container")
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics; what cannot be read is left out."""
+        """The metrics; what cannot be read is omitted."""
         memory = GaugeMetricFamily(
             "digits_container_memory_bytes",
-            "In use, without what the kernel would give back.",
+            "Memory in use, without what the kernel can reclaim.",
             labels=["container"],
         )
         limit = GaugeMetricFamily(
-            "digits_container_memory_limit_bytes", "Past it, it is ended.", labels=["container"]
+            "digits_container_memory_limit_bytes",
+            "Memory limit, at which the container is killed.",
+            labels=["container"],
         )
         cpu = CounterMetricFamily(
-            "digits_container_cpu_seconds", "Time on all cores.", labels=["container"]
+            "digits_container_cpu_seconds", "CPU time on all cores.", labels=["container"]
         )
         for name, path in self._containers():
             with contextlib.suppress(OSError, KeyError, ValueError):  # it has just ended
@@ -59,8 +61,10 @@ class Machine(Collector):
                 cpu.add_metric([name], seconds)
                 if most:
                     limit.add_metric([name], most)
-        free = GaugeMetricFamily("digits_disk_free_bytes", "For its users.", labels=["disk"])
-        size = GaugeMetricFamily("digits_disk_size_bytes", "Of the file system.", labels=["disk"])
+        free = GaugeMetricFamily("digits_disk_free_bytes", "Free space for users.", labels=["disk"])
+        size = GaugeMetricFamily(
+            "digits_disk_size_bytes", "Size of the file system.", labels=["disk"]
+        )
         for name, folder in self._disks.items():
             with contextlib.suppress(OSError):
                 found = os.statvfs(folder)
@@ -71,7 +75,7 @@ class Machine(Collector):
         yield from (memory, limit, cpu, free, size)
 
     def _containers(self) -> list[_FOUND]:
-        """Name and control group of each; those of others have no name here."""
+        """Name and control group of each container; containers of others have no name here."""
         memory = self._groups / "memory"
         root = memory if memory.is_dir() else self._groups
         parents = [root / "docker", root / "system.slice"]
@@ -92,7 +96,7 @@ class Machine(Collector):
 
 
 def _name(container: str) -> str:
-    """`serving-1`, where the engine's name service says `project-serving-1.project_default`.
+    """`serving-1`, from the engine's host name `project-serving-1.project_default`.
 
     Raises:
         OSError: no container of this network has this ID.
@@ -104,7 +108,7 @@ def _name(container: str) -> str:
 
 
 def _read(groups: Path, path: Path) -> tuple[int, int | None, float]:
-    """Bytes in use, bytes at most, seconds of CPU."""
+    """Bytes in use, limit in bytes, seconds of CPU."""
     if (groups / "memory").is_dir():  # version 1
         memory = groups / "memory" / path
         used = int((memory / "memory.usage_in_bytes").read_text())

@@ -1,4 +1,4 @@
-"""The models that the server's `models.config` holds, as it is now and as it was."""
+"""The models in the server's `models.config`, now and earlier."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from deploy.model_config import ConfigError, Model
 
 
 class Models:
-    """The models that are configured now: the server reads the file again while it runs.
+    """The configured models; the file is read again at each scrape, as the server does.
 
     Attributes:
-        configured: as they were at the last `read` of a file that could be read.
-        former: names that were configured once and are not any more.
-        wrong: why the file could not be read the last time; "" if it could.
+        configured: the models at the last `read` that succeeded.
+        former: names that were configured earlier.
+        wrong: why the last `read` failed; "" if it did not.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,12 +30,12 @@ class Models:
         return self.former.union(model.name for model in self.configured)
 
     def read(self) -> None:
-        """Read the file; keep the models when it cannot be read, as the server does."""
+        """Read the file; if it cannot be read, keep the models, as the server does."""
         try:
             found = model_config.read(self._path)
         except ConfigError as error:
             if str(error) != self.wrong:
-                logging.warning("left alone: %s", error)
+                logging.warning("keeping the models that were read before: %s", error)
             self.wrong = str(error)
             return
         self.wrong = ""

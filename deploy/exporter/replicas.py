@@ -1,4 +1,4 @@
-"""What each replica of the server serves: asked anew at each scrape, so nothing is outdated."""
+"""What each replica of the server serves: asked at each scrape, so nothing is outdated."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from deploy.model_config import Model
 from deploy.served import Difference, Kind, Served, ask, differences, not_configured
 from tfserving_client import Policy
 
-TIMEOUT = 1.5  # seconds for each question; Prometheus itself waits ten
+TIMEOUT = 1.5  # seconds for each request; Prometheus itself waits ten
 _AT_ONCE = 16
 _LONGEST = 300  # characters of a label
 _NO_RETRY = Policy(timeout=TIMEOUT, attempts=1)
 
 
 class Replicas(Collector):
-    """What every replica serves of every model, and how that differs from what it is to serve.
+    """What every replica serves of every model, and how that differs from the configuration.
 
     Args:
-        places: host and REST port, `serving:8501`, or several with commas between them; each
-            address of a name is a replica.
-        models: which to ask for.
-        see: where a base path of the server's lies here.
+        places: host and REST port, `serving:8501`, or several, separated by commas; each address
+            of a name is a replica.
+        models: the models to ask for.
+        see: maps a path of the server to a path here.
     """
 
     def __init__(self, places: str, models: Models, see: Callable[[str], Path] = Path) -> None:
@@ -41,22 +41,24 @@ class Replicas(Collector):
     def collect(self) -> Iterator[Metric]:
         """Ask all replicas at once; those that do not answer in time are down."""
         self._models.read()
-        up = GaugeMetricFamily("digits_replica_up", "Whether it answers.", labels=["replica"])
+        up = GaugeMetricFamily("digits_replica_up", "1 if the replica answers.", labels=["replica"])
         of_model = ["replica", "model"]
         available = GaugeMetricFamily(
-            "digits_model_available", "Whether some version is AVAILABLE.", labels=of_model
+            "digits_model_available", "1 if a version is AVAILABLE.", labels=of_model
         )
         newest = GaugeMetricFamily(
-            "digits_model_newest_available_version", "The version that answers.", labels=of_model
+            "digits_model_newest_available_version",
+            "The newest version that is AVAILABLE.",
+            labels=of_model,
         )
         states = GaugeMetricFamily(
             "digits_model_version_state",
-            "Always 1: the state is a label.",
+            "Always 1; the state is a label.",
             labels=[*of_model, "version", "state"],
         )
         differs = GaugeMetricFamily(
             "digits_model_differs",
-            "Always 1: how what is served is not as configured. The server is silent about it.",
+            "Always 1; the label says what is not as configured, which the server does not report.",
             labels=[*of_model, "version", "kind", "what"],
         )
         if self._models.wrong:
@@ -86,7 +88,7 @@ class Replicas(Collector):
         return not_configured(name, served)
 
     def _addresses(self) -> list[str]:
-        # In threads: a name that is gone may take the resolver longer than we may take.
+        # In threads: the resolver may need longer for a missing name than a scrape may take.
         looked_up = [self._threads.submit(_resolve, place) for place in self._places]
         found: set[str] = set()
         for addresses in looked_up:
@@ -120,6 +122,6 @@ def _resolve(place: str) -> set[str]:
 
 
 def _short(text: str) -> str:
-    """In one line, and no longer than a label should be."""
+    """One line, short enough for a label."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
