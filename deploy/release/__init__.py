@@ -1,1 +1,1 @@
-"""Releasing a version: prove it, make it live step by step, go back."""
+"""Releases: verify a version, make it live step by step, roll back."""

@@ -1,9 +1,9 @@
-"""A version that some of the callers are answered by, on a server of its own.
+"""A canary: a version that answers a share of the callers, on a separate server.
 
-Over gRPC a caller names no version that the gateway could read or change, so the candidate runs
-apart, and the gateway sends a share of the callers there: by key, so that each of them is answered
-by the same version every time. Two files of the configuration are its state: what that server
-serves, and who is sent to it.
+Over gRPC the gateway can neither read nor change the requested version. So the candidate has a
+server of its own, and the gateway sends a share of the callers there: by key, so that each caller
+always gets the same version. Its state is two files of the configuration: what that server serves,
+and which callers are sent to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from deploy.release.place import Place, alone, live_version
 from deploy.release.state import Release
 
 SERVICE = "candidate"
-_LOOKS = 6  # at a step, without a verdict, until it is given up
+_LOOKS = 6  # times the length of a step without a verdict, after which the canary is withdrawn
 
 
 def begin(
@@ -37,14 +37,16 @@ def begin(
 
     Raises:
         InputError: there is no such version.
-        Refused: it does not load or answers otherwise than it must; nobody is sent to it then.
+        Refused: it does not load or does not give its golden answers; then no caller is sent to it.
     """
     with alone(place):
         folder = place.folder(number)
         refuse_beside(place, number)
         live = live_version(place)
         if live is None or live == number:
-            raise Refused(f"{place.name}: {live or 'nothing'} is live; a canary needs another one")
+            raise Refused(
+                f"{place.name}: {live or 'nothing'} is live; a canary needs another version"
+            )
         answers = golden_answers(place, folder, without_golden=without_golden)
         entry = history.begin(place.log, place.name, "canary", live, number, why)
         place.say(f"plan    {place.name}: {live} is live; {percent:g} % of the callers to {number}")
@@ -62,11 +64,11 @@ def begin(
         history.end(place.log, entry, f"{percent:g} % of the callers")
 
 
-def prove(place: Place, live: int | None, number: int, answers: Mapping[str, Answers]) -> None:
-    """Hold a version to its golden answers where no caller is answered by it.
+def verify(place: Place, live: int | None, number: int, answers: Mapping[str, Answers]) -> None:
+    """Check a version against its golden answers on a separate server, without callers.
 
     Raises:
-        Refused: it does not load, or it answers otherwise than it must.
+        Refused: it does not load, or does not give its golden answers.
     """
     try:
         _serve(place, live, number)
@@ -84,19 +86,19 @@ def climb(
     why: str,
     without_golden: bool = False,
 ) -> None:
-    """Send more and more callers to a version as long as it does well, and then make it live.
+    """Send more and more callers to a version as long as its figures are good, then make it live.
 
     Args:
         place: the model and its servers.
         number: the version.
         steps: the shares in percent, one after the other.
-        every: seconds that each of them is looked at.
+        every: length of each step in seconds.
         why: for the history.
         without_golden: also where nothing says what the version must answer.
 
     Raises:
-        Refused: it does worse than the stable version, or nothing could be said for long; nobody is
-            sent to it then.
+        Refused: it is worse than the stable version, or there was no verdict for too long; then no
+            caller is sent to it.
     """
     for percent in steps:
         begin(place, number, percent, why=why, without_golden=without_golden)
@@ -108,16 +110,16 @@ def climb(
                 end(place)
                 sentence = f"at {percent:g} % of the callers {'; '.join(found.reasons)}"
                 history.end(place.log, entry, f"refused: {sentence}")
-            raise Refused(f"version {number} of {place.name} is taken back: {sentence}")
+            raise Refused(f"version {number} of {place.name} was withdrawn: {sentence}")
 
 
 def end(place: Place) -> None:
-    """Send nobody to the candidate any more, and remove its server; nothing without a canary."""
+    """Send no more callers to the candidate, and remove its server; nothing without a canary."""
     some = under_way(place)
     place.write({CANARY: None, CANDIDATE: None})
     if place.running(SERVICE):
         if some:
-            place.say("end     nobody is sent to the candidate any more")
+            place.say("end     callers are no longer sent to the candidate")
             time.sleep(place.drain)
         place.stop(SERVICE)
 
@@ -129,27 +131,27 @@ def under_way(place: Place) -> tuple[str, int] | None:
 
 
 def refuse_beside(place: Place, number: int | None) -> None:
-    """Go no further where the canary of another version, or of another model, is under way.
+    """Refuse while the canary of another version, or of another model, is in progress.
 
     Raises:
-        Refused: one is.
+        Refused: there is one.
     """
     if (tried := under_way(place)) not in (None, (place.name, number)):
         model, version = tried
         raise Refused(
-            f"some callers are sent to version {version} of {model}, a canary: `promote {version} "
+            f"a canary sends some callers to version {version} of {model}; run `promote {version} "
             f"--name {model}` or `rollback --name {model}` first"
         )
 
 
 def _serve(place: Place, live: int | None, number: int) -> None:
-    """Have a server that answers with that version, whoever names none, and whoever names it."""
-    # The newest that is loaded answers who names none; so an older one has to be there alone.
+    """Start a server that answers with that version if a request names it, or names none."""
+    # Without a named version the newest loaded one answers; so an older one has to be there alone.
     versions = {number if live is None else min(live, number), number}
     place.write({CANDIDATE: place.serving(versions, {"stable": number})})
     place.start(SERVICE)
     place.wait(SERVICE, CANDIDATE)
-    place.say(f"step    {number} is loaded on a server of its own")
+    place.say(f"step    {number} is loaded on a separate server")
 
 
 def _share(place: Place, number: int, percent: float) -> None:
@@ -157,11 +159,13 @@ def _share(place: Place, number: int, percent: float) -> None:
     text = sharing.text(place.name, number, percent, names)
     place.write({CANARY: text})
     count = text.count(" candidate\n")
-    place.say(f"step    {percent:g} %: {count} of {len(names)} keys, and as many of the others")
+    place.say(
+        f"step    {percent:g} %: {count} of {len(names)} keys, and this share of the other callers"
+    )
 
 
 def _judged(place: Place, percent: float, every: float) -> verdict.Verdict:
-    """What was measured of both sides, as soon as there is enough of it."""
+    """Measure both sides until there is enough for a verdict."""
     begun = time.monotonic()
     found = verdict.Verdict(None, [], ["nothing was measured"])
     for _ in range(_LOOKS):

@@ -1,4 +1,4 @@
-"""A version's model card, as far as what is served is held against it."""
+"""A version's model card: the part that is compared with what is served."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MOST_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What it says.
+    """The content of a card.
 
     Attributes:
-        signatures: name → inputs and outputs, as the client tells those of a server.
+        signatures: name → inputs and outputs, as the client returns those of a server.
         methods: name → `tensorflow/serving/predict`, `…/classify` or `…/regress`.
     """
 
@@ -32,7 +32,7 @@ def read(folder: Path) -> Card | None:
     """The card of the version in a folder; None if it has none.
 
     Raises:
-        Unreadable: it is not as `python -m export` writes one.
+        Unreadable: it is not a card as `python -m export` writes it.
     """
     path = folder / PATH
     try:
@@ -51,7 +51,7 @@ def read(folder: Path) -> Card | None:
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from error
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise Unreadable(f"{path} is no model card: {type(error).__name__}: {error}") from error
+        raise Unreadable(f"{path} is not a model card: {type(error).__name__}: {error}") from error
 
 
 def _tensors(infos: Mapping[str, Mapping[str, Any]]) -> dict[str, TensorSpec]:
@@ -62,5 +62,5 @@ def _tensor(dtype: str, shape: list[int | None]) -> TensorSpec:
     return TensorSpec(f"DT_{_LONG_NAMES.get(dtype, dtype).upper()}", tuple(shape))
 
 
-# TensorFlow's names for Python, where those of its messages differ in more than case.
+# TensorFlow's Python names whose message names differ in more than case.
 _LONG_NAMES = {"float16": "half", "float32": "float", "float64": "double"}

@@ -1,4 +1,4 @@
-"""Hold the servers that run to the golden answers of a version."""
+"""Check running servers against the golden answers of a version."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TIMEOUT = 60  # seconds for all golden rows of a signature; a busy machine take
 def golden_answers(
     place: Place, folder: Path | None, *, without_golden: bool = False
 ) -> Mapping[str, Answers]:
-    """What a version must answer.
+    """The golden answers of a version.
 
     Raises:
-        Refused: nothing says so.
+        Refused: it has none.
     """
     try:
         if folder is None:
@@ -31,7 +31,7 @@ def golden_answers(
         if without_golden:
             place.say(f"check   not checked: {error}")
             return {}
-        raise Refused(f"{error}; --without-golden releases it all the same") from None
+        raise Refused(f"{error}; --without-golden releases it without this check") from None
 
 
 def check(
@@ -42,10 +42,10 @@ def check(
     version: int | None = None,
     label: str | None = None,
 ) -> None:
-    """Hold every server of a service to the golden answers, over both protocols.
+    """Check every server of a service against the golden answers, over both protocols.
 
     Raises:
-        Refused: an answer is not as it must be.
+        Refused: an answer differs.
     """
     if not answers:
         return
@@ -57,4 +57,6 @@ def check(
             if found:
                 raise Refused(f"{one.name}: {'; '.join(found)}")
     asked = f"version {version}" if label is None else f"label {label}"
-    place.say(f"check   {asked} answers as it must, on {len(running)} of {len(running)} servers")
+    place.say(
+        f"check   {asked} gives its golden answers, on {len(running)} of {len(running)} servers"
+    )

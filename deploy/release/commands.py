@@ -1,4 +1,4 @@
-"""The commands that release a version of a model, and go back."""
+"""The commands that release a version of a model, and roll back."""
 
 from __future__ import annotations
 
@@ -26,27 +26,33 @@ _GRACE, _EVERY = 300, 600  # seconds
 
 def add_to(commands: Any) -> None:
     """Add the commands of this room to those of the command line."""
-    promote = command(commands, "promote", _promote, "make a version live, checked step by step")
+    promote = command(
+        commands, "promote", _promote, "make a version live, with a check at each step"
+    )
     which = promote.add_mutually_exclusive_group(required=True)
-    which.add_argument("version", nargs="?", type=version, metavar="N", help="its number")
+    which.add_argument(
+        "version", nargs="?", type=version, metavar="N", help="the number of the version"
+    )
     which.add_argument(
         "--always-newest",
         action="store_true",
-        help="end release control: whatever version appears is live at once",
+        help="end release control: a new version is live as soon as it appears",
     )
-    rollback = command(commands, "rollback", _rollback, "make the version of before live again")
-    canary = command(commands, "canary", _canary, "send some of the callers to a version")
-    canary.add_argument("version", type=version, metavar="N", help="its number")
+    rollback = command(
+        commands, "rollback", _rollback, "make the version live that was live before"
+    )
+    canary = command(commands, "canary", _canary, "send a share of the callers to a version")
+    canary.add_argument("version", type=version, metavar="N", help="the number of the version")
     share = canary.add_mutually_exclusive_group(required=True)
-    share.add_argument("--percent", type=percent, metavar="P", help="of the callers, from now on")
+    share.add_argument("--percent", type=percent, metavar="P", help="share of the callers")
     share.add_argument(
         "--steps",
         type=_steps,
         metavar="P,P,…",
-        help="one share after the other, as long as it does well, and then live",
+        help="shares in percent, one after the other while the figures are good, then live",
     )
     canary.add_argument(
-        "--every", type=seconds, default=_EVERY, metavar="T", help="how long each step is (10m)"
+        "--every", type=seconds, default=_EVERY, metavar="T", help="length of each step (10m)"
     )
     canary.add_argument(
         "--prometheus", metavar="URL", help="what it is judged by (http://localhost:9090)"
@@ -57,26 +63,28 @@ def add_to(commands: Any) -> None:
             type=seconds,
             default=_GRACE,
             metavar="T",
-            help="how long the version of before stays loaded (5m)",
+            help="how long the old version stays loaded (5m)",
         )
         promoting.add_argument(
-            "--without-golden", action="store_true", help="even if nothing says what it must answer"
+            "--without-golden", action="store_true", help="release a version without golden answers"
         )
     for changing in (promote, rollback, canary):
-        changing.add_argument("--why", default="", metavar="TEXT", help="for the history")
+        changing.add_argument(
+            "--why", default="", metavar="TEXT", help="the reason, for the history"
+        )
         changing.add_argument(
             "--timeout",
             type=count,
             default=180,
             metavar="S",
-            help="seconds that the servers have for a step (180)",
+            help="seconds in which the servers have to finish a step (180)",
         )
     history = command(
-        commands, "history", _history, "who released what, when and why, and how it went"
+        commands, "history", _history, "show who released what, when, why, and the outcome"
     )
-    history.add_argument("--json", action="store_true", help="for programs")
+    history.add_argument("--json", action="store_true", help="print JSON, for programs")
     for each in (promote, rollback, canary, history):
-        each.add_argument("--name", metavar="MODEL", help="the model (the only one)")
+        each.add_argument("--name", metavar="MODEL", help="the model (default: the only one)")
         on_cluster(each)
 
 
@@ -106,7 +114,7 @@ def _promote(options: argparse.Namespace) -> int:
     with _place(options) as place:
         if options.always_newest:
             promotion.follow_newest(place, why=options.why)
-            print(f"{place.name}: the newest version is live, whichever it is")
+            print(f"{place.name}: the newest version is always live")
         else:
             number = options.version
             promotion.promote(
@@ -143,7 +151,7 @@ def _history(options: argparse.Namespace) -> int:
     if options.json:
         print(history.as_json(entries))
     else:
-        print("\n".join(history.lines(entries)) if entries else "nothing was released yet")
+        print("\n".join(history.lines(entries)) if entries else "no release yet")
     return 0
 
 

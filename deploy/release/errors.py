@@ -1,5 +1,5 @@
-"""How what is read of a version, or was measured of one, can be no good."""
+"""The error for files that cannot be used."""
 
 
 class Unreadable(Exception):
-    """Golden answers, a card, or what a replica can do: missing, or not as they are written."""
+    """Golden answers, a card, or the measurements of a replica are missing or damaged."""

@@ -1,7 +1,7 @@
-"""Golden answers: what a version must answer, held against a server that serves it.
+"""Golden answers: what a version has to answer, compared with a server that serves it.
 
-A version brings them along, written when it was published; `export/publication/golden.py` says how.
-The rule by which answers are compared is the one that it was published by.
+They are part of the version, written when it was published by `export/publication/golden.py`.
+Answers are compared by the same rule as at publication.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Array = NDArray[Any]
 PATH = Path("assets.extra", "golden.npz")
 MOST_BYTES = 1 << 30  # of all arrays together
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
-# Others of zipfile's are not unpacked in parts of bounded size.
+# zipfile does not unpack others in parts of bounded size.
 _COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What one signature must answer.
+    """The golden answers of one signature.
 
     Attributes:
-        inputs: alias → array [n, …], or [] where one value belongs to all rows. Strings are bytes
-            in arrays of dtype object.
-        outputs: alias → array; what is not here need not be compared.
-        tolerance: how far a float may be off, times the largest magnitude of its output above 1.
-        method: as its SignatureDef says it: asked is by Classify, by Regress, else by Predict.
+        inputs: alias → array [n, …], or [] if one value is for all rows. Strings are bytes in
+            arrays of dtype object.
+        outputs: alias → array; other outputs are not compared.
+        tolerance: how far a float may be off, times the largest magnitude of its output if above 1.
+        method: of its SignatureDef: decides between Classify, Regress and Predict.
         examples: features of the tf.Examples that are the only input, for Classify and Regress.
     """
 
@@ -51,17 +51,17 @@ class Answers:
 
     @property
     def rows(self) -> int:
-        """How many rows are asked."""
+        """The number of rows."""
         return count(self.inputs)
 
     def row(self, index: int) -> Answers:
-        """One row of the inputs, to be asked; the outputs stay those of all."""
+        """One row of the inputs; the outputs stay those of all rows."""
         rows = slice(index, index + 1)
         return replace(self, inputs=part(self.inputs, rows), examples=self.examples[rows])
 
 
 def count(inputs: Mapping[str, Array]) -> int:
-    """How many rows the inputs have, alias → array; one without dimensions belongs to all."""
+    """The number of rows of inputs (alias → array); an array without dimensions is for all rows."""
     return max((len(array) for array in inputs.values() if array.ndim), default=1)
 
 
@@ -71,11 +71,11 @@ def part(inputs: Mapping[str, Array], rows: slice) -> dict[str, Array]:
 
 
 def read(folder: Path) -> Mapping[str, Answers]:
-    """Signature → its golden answers, of the version in a folder.
+    """The golden answers of the version in a folder, by signature.
 
     Raises:
-        Unreadable: there are none, or they are not as they are written; nothing is unpickled, and
-            not more than a gibibyte is read.
+        Unreadable: there are none, or the file is damaged; nothing is unpickled, and at most a
+            gibibyte is read.
     """
     described = card.read(folder)
     methods = described.methods if described else {}
@@ -89,8 +89,10 @@ def read(folder: Path) -> Mapping[str, Answers]:
     except Unreadable:
         raise
     except FileNotFoundError:
-        raise Unreadable(f"{path} is missing: nothing says what the version must answer") from None
-    except Exception as error:  # a damaged file leads its readers to errors of any kind
+        raise Unreadable(
+            f"{path} is missing, so there are no golden answers to compare with"
+        ) from None
+    except Exception as error:  # a damaged file can raise errors of any kind
         raise Unreadable(
             f"{path} holds no golden answers: {type(error).__name__}: {error}"
         ) from error
@@ -103,15 +105,15 @@ def disagreements(
     version: int | None = None,
     label: str | None = None,
 ) -> list[str]:
-    """What a server answers otherwise than it must, one sentence each; empty if all is right.
+    """What differs from the golden answers, one sentence each; empty if nothing does.
 
-    What REST cannot carry is not asked over REST.
+    Values that REST cannot carry are not asked over REST.
 
     Args:
         serving: a client of the server, over either protocol.
-        golden: what `read` gave.
+        golden: from `read`.
         version: ask this version; the default is the newest that is loaded.
-        label: ask the version that carries this label.
+        label: ask the version with this label.
     """
     found = []
     for signature, answers in golden.items():
@@ -130,16 +132,16 @@ def disagreements(
 def ask(
     serving: ServingClient, signature: str, answers: Answers, **which: Any
 ) -> Mapping[str, Array]:
-    """What a server answers, output → array, by the API that the signature is made for.
+    """The answer of a server (output → array), by the API that the signature is made for.
 
     Args:
         serving: a client of the server.
         signature: its name.
-        answers: what is asked, and which outputs are wanted.
+        answers: the inputs, and the names of the outputs.
         which: `version` or `label`, as for `ServingClient.predict`.
 
     Raises:
-        ServingError: the call failed, or could not be made.
+        ServingError: the call failed.
     """
     if answers.method == CLASSIFY:
         rows = serving.classify_examples(answers.examples, signature=signature, **which)
@@ -148,7 +150,7 @@ def ask(
         return {"classes": np.array(labels, object), "scores": np.array(scores, np.float32)}
     if answers.method == REGRESS:
         values = serving.regress_examples(answers.examples, signature=signature, **which)
-        # A column in the graph, and its values in the answer.
+        # A column in the graph; in the answer, its values.
         return {
             alias: values.reshape(want.shape) if values.size == want.size else values
             for alias, want in answers.outputs.items()
@@ -161,15 +163,15 @@ def unpacked(path: Path) -> dict[str, Array]:
     """The arrays of an `.npz`; nothing is unpickled.
 
     Raises:
-        Unreadable: they are more than `MOST_BYTES`, or packed otherwise than numpy does.
-        Exception: of numpy's and zipfile's, of a file that is damaged or none.
+        Unreadable: they are more than `MOST_BYTES`, or not packed as numpy does.
+        Exception: any of numpy and zipfile, if the file is damaged or not an `.npz`.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     if sum(member.file_size for member in members) > MOST_BYTES:
         raise Unreadable(f"{path} unpacks to more than {MOST_BYTES:,} bytes")
     if any(member.compress_type not in _COMPRESSIONS for member in members):
-        raise Unreadable(f"{path} is packed by another method than numpy's")
+        raise Unreadable(f"{path} is not packed with a method that numpy uses")
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
 
@@ -187,7 +189,7 @@ def _answers(arrays: Mapping[str, Array], entry: Mapping[str, Any], method: str)
 
 
 def _array(arrays: Mapping[str, Array], name: str) -> Array:
-    """One as the client takes it: strings with the zeros at their ends."""
+    """An array for the client: strings keep the zeros at their ends."""
     array = arrays[name]
     if array.dtype.kind != "S":
         return array
@@ -211,7 +213,7 @@ def _differences(signature: str, answers: Answers, got: Mapping[str, Array]) -> 
     for alias, want in answers.outputs.items():
         what = f"signature {signature}: output {alias}"
         if alias not in got:
-            yield f"{what} is not answered"
+            yield f"{what} is missing in the answer"
         elif got[alias].shape != want.shape:
             yield f"{what} has shape {got[alias].shape}; expected {want.shape}"
         elif difference := _difference(want, got[alias], answers.tolerance):
@@ -219,7 +221,7 @@ def _differences(signature: str, answers: Answers, got: Mapping[str, Array]) -> 
 
 
 def _difference(want: Array, got: Array, tolerance: float) -> str:
-    """By how much an output differs, in words; empty if it is as it must be."""
+    """How much an output differs, in words; empty if it does not."""
     if want.dtype.kind not in "fc":
         wrong, by = np.asarray(want != got), "none may"
     elif got.dtype.kind == "O":
@@ -228,7 +230,7 @@ def _difference(want: Array, got: Array, tolerance: float) -> str:
         wide = np.complex128 if want.dtype.kind == "c" else np.float64
         want, got = want.astype(wide), got.astype(wide)
         allowed = tolerance * np.abs(want[np.isfinite(want)]).max(initial=1.0)
-        with np.errstate(invalid="ignore"):  # NaN and infinity are what they are
+        with np.errstate(invalid="ignore"):  # NaN and infinity have to be equal
             same = (want == got) | (np.isnan(want) & np.isnan(got))
             off = np.where(same, 0.0, np.abs(got - want))
         most = np.where(np.isnan(off), np.inf, off).max(initial=0.0)

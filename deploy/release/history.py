@@ -1,7 +1,7 @@
 """Who released what, when, why, and how it went: lines that are only ever added to a log.
 
-A release begins with a line and ends with another. One whose command was killed in between has no
-end, until the next command tells what became of it.
+A release has one line at its start and one at its end. If its command was killed in between, the
+next command adds the line of its end.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One release, or one that was tried.
+    """One release, also one that failed.
 
     Attributes:
-        id: its own, by which its lines are known.
+        id: identifies its lines.
         at: when it began, in UTC, as ISO 8601.
         who: user and machine.
         model: its name.
         action: the command: promote or rollback.
-        before: the version that was live; None: none, or whichever was newest.
-        to: the version that was to be live; None: whichever is newest.
-        why: as the operator said.
-        outcome: `done`, or in a sentence why not; "" while it is under way or was killed.
+        before: the version that was live; None: none, or the newest.
+        to: the version to make live; None: the newest.
+        why: the reason that the operator gave.
+        outcome: `done`, or a sentence why not; "" while it runs, or if it was killed.
     """
 
     id: str
@@ -77,7 +77,7 @@ class Entry:
 
 
 def begin(log: Log, model: str, action: str, before: int | None, to: int | None, why: str) -> Entry:
-    """Write down that a release begins."""
+    """Record the start of a release."""
     user = os.environ.get("SUDO_USER") or getpass.getuser()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     who = f"{user}@{socket.gethostname()}"
@@ -87,7 +87,7 @@ def begin(log: Log, model: str, action: str, before: int | None, to: int | None,
 
 
 def end(log: Log, entry: Entry, outcome: str) -> None:
-    """Write down how it went."""
+    """Record its outcome."""
     _add(log, {"id": entry.id, "outcome": outcome})
 
 
@@ -98,7 +98,7 @@ def read(log: Log, model: str | None = None) -> list[Entry]:
         try:
             fields = json.loads(line)
         except ValueError:
-            continue  # the machine ended while it was written
+            continue  # the machine went down while it was written
         if "model" not in fields and fields["id"] not in entries:
             continue  # it began before the oldest line that is kept
         known = entries.get(fields["id"])
@@ -109,13 +109,13 @@ def read(log: Log, model: str | None = None) -> list[Entry]:
 
 
 def live_before(log: Log, model: str, stable: int) -> int | None:
-    """The version that was live before this one came; None if nobody wrote that down.
+    """The version that was live before this one; None if that is not recorded.
 
-    What was rolled back from is not gone back to.
+    Versions that were rolled back are skipped.
     """
     live: list[int] = []
     for entry in read(log, model):
-        if entry.outcome != DONE or entry.to is None:  # a canary ends otherwise
+        if entry.outcome != DONE or entry.to is None:  # a canary ends in another way
             continue
         if entry.action == "rollback":
             live = live[: _last(live, entry.to)] if entry.to in live else []

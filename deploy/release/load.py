@@ -1,9 +1,9 @@
-"""Load from a process of its own: ready-made requests over gRPC.
+"""Generate load in a separate process: prepared requests over gRPC.
 
 In an open loop each request is sent when it is due, and its latency counts from then, so a server
-that stalls cannot slow the questions down and so hide the stall. In a closed loop some callers ask
-again as soon as they are answered: one finds how long a request takes alone, many the most that is
-answered.
+that stalls cannot slow the requests down and hide the stall. In a closed loop each caller sends the
+next request when it has the answer: one caller measures the latency of a request alone, many
+callers the highest throughput.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ import numpy as np
 
 from tfserving_client.command.load import arrivals
 
-_TIMEOUT = 10.0  # seconds for an answer; what takes longer failed
-_SEED = 1  # of the arrivals, the same for every setting
+_TIMEOUT = 10.0  # seconds for an answer; a slower one counts as failed
+_SEED = 1  # seed of the arrival times, the same for every setting
 
 
 class Probe(NamedTuple):
-    """What came of one rate for some seconds.
+    """The measurement of one rate for some seconds.
 
     Attributes:
-        rate: requests a second that were due, at random (Poisson).
-        p99: in milliseconds from when they were due; a failure counts as infinitely late.
+        rate: requests per second, at random times (Poisson).
+        p99: milliseconds from due to answered; a failure counts as infinite.
         failed: share of the requests.
-        late: p99 of the milliseconds from due to sent; if not small, the generator is the limit.
+        late: p99 of the milliseconds from due to sent; if it is large, the generator is the limit.
     """
 
     rate: float
@@ -43,12 +43,12 @@ class Probe(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """What came of some callers for some seconds; all 0 if none was answered.
+    """The measurement of some callers for some seconds; all 0 without an answer.
 
     Attributes:
         rate: answers a second.
         p50: in milliseconds from sent to answered.
-        p99: of the same.
+        p99: as p50.
         size: bytes of a request and its answer, on average.
     """
 
@@ -66,13 +66,13 @@ class Request(NamedTuple):
 
 
 class Generator:
-    """The process; it asks one server after the other with the same requests."""
+    """The process; it sends the same requests to one server after the other."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def probe(self, address: str, rate: float, seconds: float) -> Probe:
-        """Ask the server at this address, `host:port`, in an open loop.
+        """Send requests to the server at this address, `host:port`, in an open loop.
 
         Raises:
             ChildProcessError: the process ended.
@@ -81,7 +81,7 @@ class Generator:
         return found
 
     def pace(self, address: str, callers: int, seconds: float) -> Pace:
-        """Ask the server at this address in a closed loop.
+        """Send requests to the server at this address in a closed loop.
 
         Raises:
             ChildProcessError: the process ended.
@@ -94,13 +94,13 @@ class Generator:
             self._connection.send((loop, address, arguments))
             return self._connection.recv()
         except (BrokenPipeError, EOFError):
-            raise ChildProcessError("the process that asks the server has ended") from None
+            raise ChildProcessError("the process that generates the load has ended") from None
 
 
 @contextlib.contextmanager
 def generator(requests: Sequence[Request]) -> Iterator[Generator]:
     """A generator of these requests, in turn, until the block ends."""
-    spawned = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
+    spawned = multiprocessing.get_context("spawn")  # gRPC does not work after a fork
     here, there = spawned.Pipe()
     process = spawned.Process(target=_generate, args=(there, requests), daemon=True)
     process.start()
@@ -118,7 +118,7 @@ def _generate(connection: Connection, requests: Sequence[Request]) -> None:
 
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     options += [("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
-    with contextlib.suppress(EOFError, KeyboardInterrupt):  # whoever asks is gone
+    with contextlib.suppress(EOFError, KeyboardInterrupt):  # the main process has ended
         while True:
             loop, address, arguments = connection.recv()
             with grpc.insecure_channel(address, options) as channel:
@@ -129,7 +129,7 @@ def _generate(connection: Connection, requests: Sequence[Request]) -> None:
 
 def _probe(channel: object, requests: Sequence[Request], rate: float, seconds: float) -> Probe:
     due = arrivals(rate, seconds, _SEED)
-    if not due.size:  # of a rate so low
+    if not due.size:  # at such a low rate
         due = np.zeros(1)
     methods = _methods(channel, requests)
     sent, done = np.zeros(len(due)), np.full(len(due), np.inf)

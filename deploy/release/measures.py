@@ -1,4 +1,4 @@
-"""What a server says of itself: its metrics, as `server/monitoring.config` opens them."""
+"""The metrics of a server, at the path of `server/monitoring.config`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LINE = re.compile(r"^:tensorflow:([\w:]+)(?:\{.*\})? ([0-9.e+-]+)$", re.ASCII |
 
 
 def read(rest_url: str) -> Mapping[str, float]:
-    """Name without `:tensorflow:` → value, added up over all labels; 0 where it has none.
+    """Name without `:tensorflow:` → value, summed over all labels; 0 if absent.
 
     Raises:
         OSError: the server does not answer.

@@ -1,7 +1,7 @@
-"""Make a version live in steps that leave a way back, and go back.
+"""Make a version live in steps that can be undone, and roll back.
 
-Each step is a state of `models.config` that the servers take up, and what is written there is the
-truth. A command that is killed leaves one of these states, and the next one goes on from it.
+Each step is a state of `models.config`, which the servers read. That file is the only state: a
+command that is killed leaves one of these states, and the next command continues from it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from deploy.release.state import Release
 def promote(
     place: Place, number: int, *, why: str, grace: float, without_golden: bool = False
 ) -> None:
-    """Make a version live, in steps; it is live everywhere or nowhere.
+    """Make a version live, in steps; it ends up live on all servers or on none.
 
     Args:
         place: the model and its servers.
         number: the version.
         why: for the history.
-        grace: seconds during which the version of before stays loaded.
-        without_golden: also where nothing says what the version must answer.
+        grace: seconds for which the old version stays loaded.
+        without_golden: also accept a version without golden answers.
 
     Raises:
         InputError: there is no such version.
-        Refused: no server runs, the version does not load, or it answers otherwise than it must;
-            what was live before is live again.
+        Refused: no server runs, the version does not load, or it does not give its golden answers;
+            the version that was live before is live again.
     """
     with alone(place):
         folder = place.folder(number)
@@ -41,12 +41,12 @@ def promote(
         live = live_version(place)
         answers = golden_answers(place, folder, without_golden=without_golden)
         place.say(
-            f"plan    {place.name}: {live or 'nothing'} is live; prove {number} on a server of its "
-            "own, load it, check it, make it live, check it again"
+            f"plan    {place.name}: {live or 'nothing'} is live; verify {number} on a separate "
+            "server, load it, check it, make it live, check it again"
         )
         with _recorded(place, "promote", live, number, why):
             if number != live and canary.under_way(place) is None:
-                canary.prove(place, live, number, answers)
+                canary.verify(place, live, number, answers)
             place.step(f"{number} is loaded", Release(live, loading=number))
             check(place, answers, version=number)
             place.step(f"{number} is the candidate", Release(live, candidate=number))
@@ -60,23 +60,23 @@ def promote(
 
 
 def follow_newest(place: Place, *, why: str) -> None:
-    """End release control: from now on the newest version is live, whichever appears."""
+    """End release control: from now on the newest version is live."""
     with alone(place):
         canary.refuse_beside(place, None)
         with _recorded(place, "promote", place.release().stable, None, why):
-            place.step("the newest version is live, whichever it is", Release())
+            place.step("the newest version is always live", Release())
 
 
 def rollback(place: Place, *, why: str) -> int:
-    """Make the version live that was before; if another is on the way, end that and no more.
+    """Make the version live that was live before; if a release is in progress, only end that.
 
-    Works without servers, too: they read it when they start.
+    Works without running servers, too: they read it when they start.
 
     Returns:
         The version that is live now.
 
     Raises:
-        Refused: there is none to go back to, or it does not load.
+        Refused: there is no version to go back to, or it does not load.
     """
     with alone(place) as interrupted:
         release = place.release()
@@ -98,7 +98,7 @@ def rollback(place: Place, *, why: str) -> int:
             try:
                 place.wait()
                 place.say(f"step    {target} is live")
-            except Refused as error:  # a server that hangs keeps the others from nothing
+            except Refused as error:  # a server that hangs does not stop the others
                 place.say(f"  !!    {error}")
         return target
 
@@ -107,7 +107,7 @@ def rollback(place: Place, *, why: str) -> int:
 def _recorded(
     place: Place, action: str, before: int | None, to: int | None, why: str
 ) -> Iterator[Entry]:
-    """Write down how it begins and ends; if it fails, what was live before is live again."""
+    """Record start and end; if it fails, make the version live that was live before."""
     entry = history.begin(place.log, place.name, action, before, to, why)
     earlier = place.release()
     try:
@@ -126,15 +126,15 @@ def _recorded(
 
 
 def _retire(place: Place, number: int, previous: int, grace: float) -> None:
-    """Drop the version of before, unless somebody has changed anything meanwhile."""
-    place.rest(f"grace   {previous} stays loaded, `rollback` goes back to it at once", grace)
+    """Unload the old version, unless the state has changed meanwhile."""
+    place.rest(f"grace   {previous} stays loaded, so that `rollback` takes effect at once", grace)
     with alone(place):
         if place.release() == Release(number, previous=previous):
-            place.step(f"{previous} is retired", Release(number))
+            place.step(f"{previous} is unloaded", Release(number))
 
 
 def _earlier(place: Place, release: Release) -> int:
-    """The version to go back to: the first of these that is there."""
+    """The version to go back to: the first choice that exists."""
     if release.stable is not None and (release.candidate or release.loading):
         return release.stable
     versions = place.versions()

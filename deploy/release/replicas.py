@@ -1,4 +1,4 @@
-"""The servers that run: whether each does what the configuration says of a model."""
+"""The running servers: whether each follows the configuration of a model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tfserving_client.command.progress import Progress
 
 _GRPC, _REST = 8500, 8501
 _ONCE = Policy(timeout=2, attempts=1)
-_LOOK = 0.25  # seconds between two looks
+_LOOK = 0.25  # seconds between two checks
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A server that runs: its container's name and the engine's for it, and where it is reached.
+    """A running server: name and id of its container, and its addresses.
 
-    Where containers are out of reach, as on a desktop whose engine runs in a virtual machine, that
-    is the gateway, which asks any replica.
+    If containers cannot be reached, as on a desktop whose engine runs in a virtual machine, the
+    addresses are the gateway's, which asks any replica.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Replica:
 
 
 def running(engine: docker.DockerClient, project: str, service: str = "serving") -> list[Replica]:
-    """All servers of a service that run, ready or not, by name."""
+    """All running servers of a service, ready or not, by name."""
     found = containers.of_project(engine, project)
     ports = {port: where for one in found for port, where in one.ports.items()}
     return [
@@ -58,13 +58,13 @@ def _replica(one: containers.Container, ports: dict[str, str]) -> Replica:
 
 
 def is_starting(one: Replica) -> bool:
-    """Whether it has opened no port yet, as one that waits for its first version."""
+    """Whether it has no open port yet, because it waits for its first version."""
     host, _, port = one.rest.removeprefix("http://").rpartition(":")
     return _is_open(host, int(port)) is False
 
 
 def _is_open(host: str, port: int) -> bool | None:
-    """Whether somebody listens there; None if that is out of reach."""
+    """Whether the port is open; None if it cannot be reached."""
     try:
         socket.create_connection((host, port), timeout=1).close()
     except ConnectionRefusedError:
@@ -75,7 +75,7 @@ def _is_open(host: str, port: int) -> bool | None:
 
 
 def available(replicas: Sequence[Replica], model: Model) -> frozenset[int]:
-    """The versions that every one of them that answers has AVAILABLE; none if none answers."""
+    """The versions AVAILABLE on all of them that answer; none if none answers."""
     return served.everywhere([found for one in replicas if (found := _ask(one, model))])
 
 

@@ -1,13 +1,12 @@
-"""Who is answered by the candidate: what the gateway reads as `canary.config`.
+"""Which callers the candidate answers: `canary.config`, which the gateway reads.
 
     5 mnist 2
     alice candidate
     bob stable
 
-The share in percent, the model and its version, and the side of each key that there was then. By
-chance alone a few keys would seldom come near the share; so they are put in an order of their own
-and the first of them are taken. Callers without such a key fall to a side by chance, each to the
-same every time.
+First the share in percent, the model and its version; then the side of each existing key. Random
+sides for a few keys would seldom be near the share, so the keys are ordered and the first ones are
+taken. Callers without such a key get a random side, each always the same one.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from collections.abc import Sequence
 
 
 def text(model: str, version: int, percent: float, names: Sequence[str]) -> str:
-    """What to write.
+    """The text of the file.
 
-    The order of the names hangs on model and version: as the share of a canary grows, nobody goes
-    back to the stable side, and another canary tries others first.
+    The order of the names depends on model and version: when the share grows, no key goes back to
+    the stable side, and another canary starts with other keys.
 
     Args:
         model: its name.
-        version: that some callers are sent to.
+        version: of the candidate.
         percent: more than 0 and less than 100.
         names: of the keys.
     """
@@ -39,6 +38,6 @@ def text(model: str, version: int, percent: float, names: Sequence[str]) -> str:
 
 
 def tried(text: str) -> tuple[str, int]:
-    """The model, and the version of it that some callers are sent to, of such a text."""
+    """Model and version in such a text."""
     _, model, version = text.split("\n", 1)[0].split()
     return model, int(version)

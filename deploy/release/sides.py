@@ -1,4 +1,4 @@
-"""What Prometheus has of the two sides of a canary, from the gateway's log."""
+"""The measurements of both sides of a canary, from Prometheus."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _JOBS = {"stable": "serving", "candidate": "candidate"}  # side → of monitorin
 
 
 class Unmeasured(Exception):
-    """Prometheus cannot be asked; says why."""
+    """Prometheus does not answer; says why."""
 
 
 def measured(url: str, model: str, seconds: float, within: str = "") -> tuple[Side, Side]:
-    """The stable side and the candidate's, over the last so many seconds.
+    """The stable side and the candidate side, over the last seconds.
 
     Args:
-        url: Prometheus'.
-        model: whose answers are compared. Requests and their times are all that the sides got: over
-            gRPC the gateway does not know a request's model.
-        seconds: from now back.
+        url: of Prometheus.
+        model: the model whose answers are compared. Requests and their times are those of all
+            models: over gRPC the gateway does not know the model of a request.
+        seconds: length of the window, which ends now.
         within: the namespace of a cluster; "": Prometheus watches one bundle.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Which versions of a model are released, as `models.config` says by its policy and its labels.
+"""Which versions of a model are released: its policy and labels in `models.config`.
 
 Under release control a model's policy names the versions that are served, and the label `stable`
-says which of them is live: a folder that appears is not served. Without it the server serves the
-newest. Labels of other names are the operator's own: they stay, and their versions with them.
+says which one is live: a new folder is not served. Without it the server serves the newest.
+Other labels belong to the operator: they stay, and their versions too.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _LABELS = ("stable", "candidate", "previous")
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The versions of a model that have a part in its release.
+    """The versions of a model in a release.
 
     Attributes:
-        stable: the one that is live; None: whichever is newest, or none while it is being replaced.
-        candidate: loaded beside it, to be checked.
-        previous: the one that was live before, still loaded, so that going back takes no time.
-        loading: to be loaded. It has no label yet: a running server refuses to move a label to a
-            version that is not loaded, and goes on refusing.
+        stable: the live version; None: the newest, or none while it is being replaced.
+        candidate: loaded beside it for checks.
+        previous: the version that was live before, still loaded for a fast rollback.
+        loading: being loaded. It has no label yet: a running server refuses to move a label to a
+            version that is not loaded, and keeps refusing.
     """
 
     stable: int | None = None
@@ -38,7 +38,7 @@ class Release:
 
 
 def of(model: Model) -> Release:
-    """What is said of a model."""
+    """The state that the configuration of a model describes."""
     loading = (model.specific or frozenset()).difference(model.labels.values())
     stable, candidate, previous = map(model.labels.get, _LABELS)
     return Release(stable, candidate, previous, max(loading, default=None))
@@ -51,7 +51,7 @@ def labels(release: Release, model: Model) -> dict[str, int]:
 
 
 def versions(release: Release, model: Model) -> set[int]:
-    """The versions that are served of the model in that state; none: the newest."""
+    """The versions of the model that are served in that state; none: the newest."""
     named = {*labels(release, model).values()}
     return named if release.loading is None else named | {release.loading}
 

@@ -1,4 +1,4 @@
-"""The commands that try a version out on servers of their own, and that plan by what came of it."""
+"""The commands that test versions on temporary servers, and plan with the results."""
 
 from __future__ import annotations
 
@@ -21,27 +21,42 @@ _SAMPLE = 120  # seconds
 
 def add_to(commands: Any) -> None:
     """Add the commands of this kind to those of the command line."""
-    verify = command(commands, "verify", _verify, "prove a version on a server of its own")
-    verify.add_argument("version", nargs="?", type=version, metavar="N", help="(the newest)")
+    verify = command(commands, "verify", _verify, "verify a version on a temporary server")
+    verify.add_argument(
+        "version",
+        nargs="?",
+        type=version,
+        metavar="N",
+        help="the number of the version (default: the newest)",
+    )
     verify.add_argument("--name", help="the model's (the only one)")
     verify.add_argument(
-        "--path", type=Path, metavar="FOLDER", help="the version in this folder, whatever its name"
+        "--path", type=Path, metavar="FOLDER", help="the version in this folder, of any name"
     )
     verify.add_argument(
-        "--without-golden", action="store_true", help="pass one that has no golden answers, too"
+        "--without-golden", action="store_true", help="accept a version without golden answers"
     )
     verify.add_argument(
-        "--timeout", type=count, default=180, metavar="S", help="seconds to become well (180)"
+        "--timeout",
+        type=count,
+        default=180,
+        metavar="S",
+        help="seconds in which it has to be AVAILABLE (180)",
     )
-    verify.add_argument("--json", action="store_true", help="for programs")
-    compare = command(commands, "compare", _compare, "ask two versions the same")
+    verify.add_argument("--json", action="store_true", help="print JSON, for programs")
+    compare = command(
+        commands,
+        "compare",
+        _compare,
+        "send two versions the same requests, and compare the answers",
+    )
     compare.add_argument("version", type=version, metavar="N", help="the candidate")
     compare.add_argument(
         "other",
         nargs="?",
         type=version,
         metavar="M",
-        help="(what is live, else the one below N)",
+        help="the other version (default: the live one, else the one below N)",
     )
     compare.add_argument("--name", help="the model's (the only one)")
     asked = compare.add_mutually_exclusive_group()
@@ -49,16 +64,22 @@ def add_to(commands: Any) -> None:
         "--requests",
         type=Path,
         metavar="FILE.npz",
-        help="arrays by input name (N's own golden inputs)",
+        help="requests: arrays by input name (default: the golden inputs of N)",
     )
     asked.add_argument(
-        "--live", action="store_true", help="a sample of what callers ask the gateway meanwhile"
+        "--live",
+        action="store_true",
+        help="send a sample of the requests that callers send meanwhile",
     )
     compare.add_argument(
-        "--share", type=percent, default=1.0, metavar="P", help="--live: of the requests (1)"
+        "--share", type=percent, default=1.0, metavar="P", help="--live: share of the requests (1)"
     )
     compare.add_argument(
-        "--rate", type=count, default=5, metavar="N", help="--live: a second, at most (5)"
+        "--rate",
+        type=count,
+        default=5,
+        metavar="N",
+        help="--live: requests per second, at most (5)",
     )
     compare.add_argument(
         "--for",
@@ -66,28 +87,42 @@ def add_to(commands: Any) -> None:
         dest="seconds",
         default=_SAMPLE,
         metavar="T",
-        help="--live: how long (2m)",
+        help="--live: how long to sample (2m)",
     )
-    compare.add_argument("--signature", help="(serving_default; --live: all)")
+    compare.add_argument(
+        "--signature", help="the signature (default: serving_default; with --live: all)"
+    )
     compare.add_argument(
         "--agreement",
         type=percent,
         default=98.0,
         metavar="P",
-        help="percent of the rows that must not differ (98)",
+        help="percent of the rows that have to agree (98)",
     )
-    compare.add_argument("--json", action="store_true", help="for programs")
-    tune = command(commands, "tune", _tune, "find the batching that answers most, if any does")
+    compare.add_argument("--json", action="store_true", help="print JSON, for programs")
+    tune = command(
+        commands, "tune", _tune, "find the batching parameters with the highest throughput"
+    )
     tune.add_argument("--name", help="the model's (the only one)")
     tune.add_argument(
-        "--p99-ms", type=_milliseconds, default=50.0, metavar="X", help="the limit (50)"
+        "--p99-ms",
+        type=_milliseconds,
+        default=50.0,
+        metavar="X",
+        help="limit of the 99th percentile (50)",
     )
-    tune.add_argument("--seconds", type=count, default=2, metavar="S", help="of each rate (2)")
     tune.add_argument(
-        "--output", type=Path, metavar="FILE", help="write the parameters there, and print none"
+        "--seconds",
+        type=count,
+        default=2,
+        metavar="S",
+        help="length of the measurement of each rate (2)",
+    )
+    tune.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the best parameters to this file"
     )
     capacity = command(
-        commands, "capacity", _capacity, "how many replicas a rate needs, by what tune measured"
+        commands, "capacity", _capacity, "how many replicas a rate needs, from measurements of tune"
     )
     capacity.add_argument("--name", help="the model's (the only one)")
     capacity.add_argument(
@@ -95,26 +130,33 @@ def add_to(commands: Any) -> None:
         type=_rates,
         default=[10.0**i for i in range(7)],
         metavar="R,R,…",
-        help="requests a second, of one row each (1 to 1,000,000, by tens)",
+        help="requests per second, of one row each (default: 1 to 1,000,000, in powers of ten)",
     )
     capacity.add_argument(
-        "--p99-ms", type=_milliseconds, default=50.0, metavar="X", help="the limit (50)"
+        "--p99-ms",
+        type=_milliseconds,
+        default=50.0,
+        metavar="X",
+        help="limit of the 99th percentile (50)",
     )
     capacity.add_argument(
         "--service-ms",
         type=_service_times,
         metavar="P50,P99",
-        help="how long a request takes alone, in place of what tune measured; P99 may be left out",
+        help="latency of a single request, instead of tune's measurement; P99 is optional",
     )
     units = capacity.add_mutually_exclusive_group()
     units.add_argument(
-        "--cores", type=count, metavar="N", help="that a replica has, with --service-ms (1)"
+        "--cores", type=count, metavar="N", help="cores of a replica, with --service-ms (1)"
     )
-    units.add_argument("--gpus", type=count, metavar="N", help="that a replica has, to count those")
+    units.add_argument("--gpus", type=count, metavar="N", help="GPUs of a replica")
     capacity.add_argument(
-        "--price", type=_price, metavar="X", help="of an hour of a core, or of a GPU with --gpus"
+        "--price",
+        type=_price,
+        metavar="X",
+        help="price of a core for an hour, or of a GPU with --gpus",
     )
-    capacity.add_argument("--json", action="store_true", help="for programs")
+    capacity.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def _milliseconds(text: str) -> float:
@@ -150,10 +192,10 @@ def _number(text: str, most: float, expected: str) -> float:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Say of what a trial fails whether it is the version, or that none could be tried.
+    """Raise the right error for a failed test: the version failed, or the test was not possible.
 
     Raises:
-        InputError: there is no server to try one on, or nothing to ask it.
+        InputError: there is no server to test on, or no requests for it.
         Refused: the version does not load, or does not answer.
     """
     from deploy import runner
@@ -173,7 +215,7 @@ def _verify(options: argparse.Namespace) -> int:
     from deploy.release import verify
 
     if options.path and options.version:
-        raise InputError("N and --path are given; expected one of them")
+        raise InputError("both N and --path are given; expected one of them")
     if options.path:
         name, number, folder = on_disk.at(options.path, options.name)
     else:
@@ -215,7 +257,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _rows(options: argparse.Namespace, folder: Path, signature: str) -> Mapping[str, Any]:
-    """Those of the file, or the version's own golden inputs."""
+    """The requests of the file, or the version's golden inputs."""
     from deploy.release import golden, requests
     from deploy.release.errors import Unreadable
 
@@ -224,11 +266,11 @@ def _rows(options: argparse.Namespace, folder: Path, signature: str) -> Mapping[
     try:
         return golden.read(folder)[signature].inputs
     except (Unreadable, KeyError) as error:
-        raise InputError(f"{error}: no requests; --requests names a file of some") from None
+        raise InputError(f"{error}: no requests; name a file with --requests") from None
 
 
 def _sample(options: argparse.Namespace, name: str) -> bytes:
-    """Some of what callers ask now, before any server is started for it: it may take long."""
+    """A sample of live requests, before any server is started: it may take long."""
     from deploy.operate.stack import engine
     from deploy.release import shadow
 
@@ -250,9 +292,9 @@ def _live(kept: bytes, signatures: Mapping[str, Signature], signature: str | Non
 
     found, others = requests.of_lines(kept, signatures)
     asked = [one for one in found if signature in (None, one.signature)]
-    say(f"sample  {len(asked)} requests to ask again; of {others} more nothing can be said")
+    say(f"sample  {len(asked)} requests to send again; {others} others left out")
     if not asked:
-        raise Refused("none of the requests that were kept can be asked again")
+        raise Refused("none of the sampled requests can be sent again")
     return asked
 
 
@@ -265,7 +307,7 @@ def _tune(options: argparse.Namespace) -> int:
     name = on_disk.meant(options.name)
     _, folder = on_disk.version(name, None)
     if output and (output.is_dir() or not os.access(output.resolve().parent, os.W_OK)):
-        raise InputError(f"{output} cannot be written")  # rather now than after minutes
+        raise InputError(f"{output} cannot be written")  # now, rather than after minutes
     say(f"tune    {folder}, on {runner.kind()}")
     with _told():
         tuner = tune.Tuner(folder, name, options.p99_ms, options.seconds, say)
@@ -275,9 +317,9 @@ def _tune(options: argparse.Namespace) -> int:
         print(line)
     if output and use.text:
         output.write_text(use.text)
-        say(f"tune    {output} is written; it is for --batching_parameters_file")
+        say(f"tune    {output} is written, for the server's flag --batching_parameters_file")
     elif output:
-        say(f"tune    {output} is not written: there is nothing better than no batching")
+        say(f"tune    {output} is not written: no batching is better than the default")
     elif use.text:
         print(f"\n{use.text}", end="")
     say(f"tune    {service.write(name, found)} is written; it is for `python -m deploy capacity`")
@@ -293,7 +335,9 @@ def _capacity(options: argparse.Namespace) -> int:
         p50, p99 = options.service_ms
         found = capacity.given(p50, p99, options.gpus or options.cores or 1)
     elif options.cores:
-        raise InputError("--cores goes with --service-ms: a replica has those that tune measured")
+        raise InputError(
+            "--cores goes with --service-ms; without it the cores are those that tune measured"
+        )
     else:
         try:
             found = service.read(on_disk.meant(options.name))

@@ -1,7 +1,7 @@
-"""Whether a candidate does as well as the stable version, by what was measured of both.
+"""Whether a candidate is as good as the stable version, by the measurements of both.
 
-Both sides are seen over the same time, by the same gateway. A candidate is bad when it differs by
-more than chance explains and by more than is allowed; with too few requests nothing is said.
+Both sides are measured over the same time, by the same gateway. A candidate is bad if it differs
+by more than chance explains and by more than is allowed; with too few requests there is no verdict.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LEAST = 100  # requests of a side, and rows of answers, from which on something can be said
-_SIGMAS = 4.0  # further apart than this is no chance
+LEAST = 100  # requests of a side, and rows of answers, needed for a verdict
+_SIGMAS = 4.0  # standard deviations beyond which a difference is not chance
 _MORE_FAILURES = 0.005  # of the requests
 _SLOWER, _SLOWER_BY = 1.5, 0.01  # times the stable side's p99, and seconds
 _OTHER_ANSWERS = 0.1  # of the answers may go to other classes
@@ -20,14 +20,14 @@ _LESS_SURE = 0.1  # of the mean probability of the most probable class
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What was measured of one side.
+    """The measurements of one side.
 
     Attributes:
-        requests: that reached a server, failed ones included.
+        requests: that reached a server, including failed ones.
         failed: of these.
         p99: seconds of a prediction at the gateway, or NaN.
         server_p99: seconds of a request at the server itself, or NaN.
-        answers: class → rows, of the answers that the gateway looked at.
+        answers: class → rows, of the answers that the gateway sampled.
         confidence: their mean probability of the most probable class, or NaN.
     """
 
@@ -41,12 +41,12 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows.
+    """The result of a comparison.
 
     Attributes:
-        good: True, False, or None where nothing can be said yet.
-        figures: what was compared, a sentence each.
-        reasons: why it is bad, or what is missing; part of the figures.
+        good: True, False, or None if there is no verdict yet.
+        figures: the comparisons, a sentence each.
+        reasons: why it is bad, or what is missing; a part of the figures.
     """
 
     good: bool | None

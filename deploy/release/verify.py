@@ -1,4 +1,4 @@
-"""Prove a version: serve it alone, and hold what it answers against what it brings along."""
+"""Verify a version: serve it alone, and compare its answers with its golden answers and card."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from deploy.release.golden import Answers
 from tfserving_client import Policy, ServingClient, ServingError, Signature, TensorSpec
 
 _MANIFEST = Path("assets.extra", "SHA256SUMS")
-_CALLS, _SECONDS, _FEWEST = 300, 3.0, 20  # of one row, to measure: at most, but for so many
-# At once, and without trying again: what fails here failed.
+_CALLS, _SECONDS, _FEWEST = (
+    300,
+    3.0,
+    20,
+)  # calls of one row to measure: at most this many, and at most this long
+# Without waiting or retries: a failure here is a result.
 _LOAD_ONCE = "--max_num_load_retries=0"
 _POLICY = Policy(timeout=60, attempts=1)
 _FAILED_TO_LOAD = re.compile(r"due to error: (.*?)(\}, \})?\s*$", re.DOTALL)
@@ -28,7 +32,7 @@ _FAILED_TO_LOAD = re.compile(r"due to error: (.*?)(\}, \})?\s*$", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of calls of one row in turn, in milliseconds; `first` of the first, with its signature."""
+    """Latency of single calls of one row, in milliseconds; `first` is the first call."""
 
     first: float
     p50: float
@@ -38,18 +42,18 @@ class Latency:
 
 @dataclass(slots=True)
 class Report:
-    """What was found; `problems` are sentences, and without any the version is verified.
+    """The result; without `problems` (sentences) the version is verified.
 
     Attributes:
-        path: of the version.
-        model: its name.
+        path: the folder of the version.
+        model: the name of the model.
         version: the number that it was served under.
-        server: which kind of server it was.
-        problems: what is not as it must be.
+        server: the kind of server.
+        problems: what is wrong.
         rows: signature → its golden rows; None without any.
-        seconds: `start`, until it was AVAILABLE, and what of it was `load` and `warm-up`.
-        memory: the most bytes that the server held; None where that is not known.
-        latency: protocol → what a row takes.
+        seconds: `start`, until it was AVAILABLE, and of that `load` and `warm-up`.
+        memory: peak memory of the server in bytes; None if unknown.
+        latency: protocol → latency of one row.
     """
 
     path: str
@@ -96,13 +100,13 @@ def verify(
     without_golden: bool = False,
     timeout: float = runner.START_TIMEOUT,
 ) -> Report:
-    """Serve a version alone on a throw-away server, and ask it everything over both protocols.
+    """Serve a version alone on a temporary server, and ask all its signatures over both protocols.
 
     Args:
-        folder: of the version, whatever it is called.
+        folder: of the version, of any name.
         name: the model's.
         version: its number, if it has one.
-        without_golden: let a version pass that brings no golden answers.
+        without_golden: accept a version without golden answers.
         timeout: seconds to become AVAILABLE.
 
     Raises:
@@ -139,7 +143,7 @@ def verify(
 def _brought(
     folder: Path, report: Report, without_golden: bool
 ) -> tuple[card.Card | None, Mapping[str, Answers]]:
-    """The card and the golden answers, as far as they can be read."""
+    """The card and the golden answers, if they can be read."""
     described: card.Card | None = None
     try:
         described = card.read(folder)
@@ -147,8 +151,9 @@ def _brought(
             return described, golden.read(folder)
         if not without_golden:
             report.problems.append(
-                f"it has no {golden.PATH}, so nothing says what it must answer; `python -m export "
-                "--model FOLDER` publishes it with some, --without-golden lets it pass as it is"
+                f"it has no {golden.PATH}, so there are no golden answers to compare with; "
+                "`python -m export --model FOLDER` publishes it with golden answers, "
+                "--without-golden accepts it as it is"
             )
     except Unreadable as error:
         report.problems.append(str(error))
@@ -156,7 +161,7 @@ def _brought(
 
 
 def _of_load(server: runner.Server) -> dict[str, float]:
-    """Seconds that the server itself took; nothing where it does not tell."""
+    """Seconds that the server itself reports; empty if it does not."""
     try:
         found = measures.read(server.rest_url)
     except OSError:
@@ -174,7 +179,7 @@ def _ask(
     answers: Mapping[str, Answers],
     report: Report,
 ) -> Iterator[str]:
-    """What is wrong over one protocol; measures it as well, if nothing is."""
+    """What is wrong over one protocol; if nothing is, measures the latency too."""
     try:
         served = serving.metadata().signatures
         first = _milliseconds(serving, answers)
@@ -192,7 +197,7 @@ def _ask(
 
 
 def _milliseconds(serving: ServingClient, answers: Mapping[str, Answers]) -> float:
-    """What one row takes, by the default signature where it has golden answers."""
+    """Latency of one row, with the default signature if it has golden answers."""
     started = time.perf_counter()
     for signature in sorted(answers, key=lambda name: name != "serving_default")[:1]:
         golden.ask(serving, signature, answers[signature].row(0))
@@ -209,11 +214,11 @@ def _latency(first: float, serving: ServingClient, answers: Mapping[str, Answers
 
 
 def _unlike(card: Mapping[str, Signature], served: Mapping[str, Signature]) -> Iterator[str]:
-    """Where what is served is not what the card says."""
+    """Differences between what is served and the card."""
     for name in sorted(card.keys() - served.keys()):
-        yield f"signature {name} is on its card, and not served"
+        yield f"signature {name} is on its card, but is not served"
     for name in sorted(served.keys() - card.keys()):
-        yield f"signature {name} is served, and not on its card"
+        yield f"signature {name} is served, but is not on its card"
     for name in sorted(card.keys() & served.keys()):
         for side in ("inputs", "outputs"):
             said, found = getattr(card[name], side), getattr(served[name], side)
@@ -230,15 +235,15 @@ def _told(spec: TensorSpec | None) -> str:
 
 
 def _reason(error: runner.StartFailed) -> str:
-    """Why a server did not start, from what it wrote."""
+    """Why a server did not start, from its output."""
     if found := _FAILED_TO_LOAD.search(error.said):
         return " ".join(found[1].split())
     *_, last = error.said.splitlines() or ["nothing"]
-    return f"its server {error.what}; the last that it wrote: {last}"
+    return f"its server {error.what}; its last line of output: {last}"
 
 
 def _changed(folder: Path) -> Iterator[str]:
-    """Files that are not as the version's list of them says; files beside them are no concern."""
+    """Files that differ from the version's own list; other files are ignored."""
     path = folder / _MANIFEST
     if not path.is_file():
         return
@@ -249,5 +254,5 @@ def _changed(folder: Path) -> Iterator[str]:
         if digest and file.is_file():
             with file.open("rb") as opened:
                 if hashlib.file_digest(opened, "sha256").hexdigest() != digest:
-                    yield f"{file.relative_to(folder)} was changed since it was published"
+                    yield f"{file.relative_to(folder)} has changed since publication"
     yield from (f"{name} is missing" for name in sorted(listed))

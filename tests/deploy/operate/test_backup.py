@@ -74,7 +74,7 @@ def test_what_was_saved_runs_elsewhere(bundles: list[Bundle], published: Version
     assert saved <= {line.rstrip("/") for line in restored.stdout.split()} | {"."}
     # Grafana's image is not at hand: the rest comes back, and that is told.
     again = another.plain(*DEPLOY, "up", GRAFANA_IMAGE=f"localhost:{free_ports(1)[0]}/none:1")
-    assert "server and gateway are well, the monitoring is not" in again.stderr
+    assert "server and gateway are healthy, the monitoring is not" in again.stderr
     with DigitClient(f"grpc://localhost:{one.grpc}") as digits:
         assert digits.classify(DIGIT).version == 1
     keys = another.plain(*DEPLOY, "keys", "list").stdout

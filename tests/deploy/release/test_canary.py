@@ -150,7 +150,7 @@ def test_one_that_is_worse_on_live_traffic_is_taken_back(bundle: Bundle, watched
         said = bundle("canary", "2", *steps, PROMETHEUS_PORT=str(watched.port))
     assert said.returncode == 1
     last = said.stderr.splitlines()[-1]
-    assert last.startswith("python -m deploy: version 2 of mnist is taken back: at 25 % of")
+    assert last.startswith("python -m deploy: version 2 of mnist was withdrawn: at 25 % of")
     assert last.endswith("of the answers went to other classes")
     assert "candidate" not in _services(bundle)
 

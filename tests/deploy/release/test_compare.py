@@ -79,7 +79,7 @@ def test_another_model_is_told_with_figures_pictures_and_rows(
         (["1"], "mnist has no version to compare 1 with; name one: N M"),
         (["2", "--requests", "none.npz"], "expected an .npz of arrays by input name"),
         (["2", "--requests", "more.npz"], "expected arrays of as many rows each"),
-        (["2", "--signature", "none"], "--requests names a file of some"),
+        (["2", "--signature", "none"], "name a file with --requests"),
     ],
 )
 def test_what_cannot_be_compared(

@@ -147,8 +147,8 @@ def _broken(folder: Path, how: str) -> None:
         ("index", "golden.npz holds no golden answers"),
         ("array", "KeyError: 'y'"),
         ("lengths", "KeyError: 'y/lengths'"),
-        ("method", "packed by another method than numpy's"),
-        ("card", "model_card.json is no model card: KeyError: 'signatures'"),
+        ("method", "not packed with a method that numpy uses"),
+        ("card", "model_card.json is not a model card: KeyError: 'signatures'"),
     ],
 )
 def test_files_that_are_none_are_refused_in_a_sentence(

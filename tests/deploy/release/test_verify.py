@@ -188,9 +188,9 @@ def test_files_beside_those_that_were_published_are_no_concern(
     [
         (["7"], "has no version 7; there are 1"),
         (["--name=none"], "none: No such file or directory"),
-        (["--name=../mnist"], "'../mnist' is no name"),
+        (["--name=../mnist"], "'../mnist' is not a valid name"),
         (["1", "--path=/tmp"], "N and --path are given"),
-        (["--path=/none/1"], "/none/1 is no folder"),
+        (["--path=/none/1"], "/none/1 is not a folder"),
         (["x"], "'x': expected a version's number"),
     ],
 )

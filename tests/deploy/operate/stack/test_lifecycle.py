@@ -380,6 +380,6 @@ def test_monitoring_that_cannot_be_had_does_not_keep_the_server_down(
     missing = {f"{name}_IMAGE": image for name in ("PROMETHEUS", "ALERTMANAGER", "GRAFANA")}
     up = bundle("up", "--monitoring", **missing)
     assert up.returncode == 1
-    assert "server and gateway are well, the monitoring is not: " in _last(up)
+    assert "server and gateway are healthy, the monitoring is not: " in _last(up)
     assert f"the image {image} cannot be pulled" in _last(up)
     assert bundle.status()[0] == 0
