@@ -2,4 +2,4 @@
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parent  # where the compose files are
+FOLDER = Path(__file__).parent  # the folder of the compose files

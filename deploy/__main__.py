@@ -1,4 +1,4 @@
-"""`python -m deploy`; `deploy.commands` says what it does."""
+"""`python -m deploy`; see `deploy.commands`."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """`python -m deploy`: run models behind a gateway, and release their versions.
 
-Exit status: 0 done (`status`: all is well), 1 refused or failed (`status`: something is not well),
+Exit status: 0 done (`status`: all healthy), 1 refused or failed (`status`: something is unhealthy),
 2 bad usage or input, 3 nothing runs (`status` only), 130 interrupted.
 """
 
@@ -53,7 +53,9 @@ def _fail(error: object, status: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m deploy", description="Run models behind a gateway.", **LOOKS
+        prog="python -m deploy",
+        description="Run models behind a gateway, and release their versions.",
+        **LOOKS,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     operate.add_to(commands)

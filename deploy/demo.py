@@ -1,8 +1,8 @@
-"""Show the whole bundle at work: serve the newest version, ask it over gRPC and REST, stop.
+"""Demonstrate the bundle: serve the newest version, ask it over gRPC and REST, stop.
 
-Of the model that is named, or of the first in the server's configuration. `SERVING=docker` serves
-with the bundle of `python -m deploy`, which is started only if it does not run yet; anything else
-with the local server.
+It uses the named model, or the first one in the server's configuration. `SERVING=docker` serves
+with `python -m deploy up`, which is started only if it does not run yet; otherwise the local server
+serves.
 """
 
 from __future__ import annotations
@@ -46,13 +46,16 @@ def main(name: str) -> int:
     newest = max(versions, key=lambda path: int(path.name))
     extra = newest / "assets.extra"
     if _IN_DOCKER and name not in {one.name for one in _configured()}:
-        return _fail(f"{name} is not configured; `python -m deploy models add {name}`")
+        return _fail(f"{name} is not configured; add it with `python -m deploy models add {name}`")
     golden = {}
     if (extra / "golden.npz").exists():
         with np.load(extra / "golden.npz", allow_pickle=False) as arrays:
             golden = dict(arrays)
     if not {"files", "images", "labels"} <= golden.keys():
-        return _fail(f"{newest} reads no digits, and those are shown; name another: NAME=mnist")
+        return _fail(
+            f"{newest} does not take digits, which the demonstration needs; choose "
+            "another model: NAME=mnist"
+        )
     card = json.loads((extra / "model_card.json").read_text())
     accuracy, data = card["metrics"]["test_accuracy"], card["data"]
     print(f"model   {newest}: {accuracy:.2%} of {data['test']:,} test images of {data['name']!r}")

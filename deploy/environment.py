@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-TOLD = " is not installed in "  # in each such sentence
+TOLD = " is not installed in "  # part of each such sentence
 
 
 def told(missing: ModuleNotFoundError, made_by: str) -> str:
-    """In a sentence: what is not installed here, and the command that makes an environment with it.
+    """One sentence: what is not installed here, and the command that makes an environment with it.
 
     Raises:
-        ModuleNotFoundError: what is missing is a module of this bundle: a fault of its own.
+        ModuleNotFoundError: the missing module is part of this bundle, which is a bug.
     """
     package = (missing.name or "").partition(".")[0]
     if package in {"", "deploy"}:

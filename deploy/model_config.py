@@ -1,4 +1,4 @@
-"""What the server is to serve: its `models.config`, and the versions on disk that this selects."""
+"""What the server has to serve: its `models.config`, and the versions on disk that it selects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FILE_SCHEME = "file://"
 
 
 class ConfigError(Exception):
-    """The file cannot be read, or is none that the server would take."""
+    """The file cannot be read, or the server would refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Model:
     """One model of the configuration.
 
     Attributes:
-        name: as callers ask for it.
-        base_path: the folder of its version folders, as the server sees it.
+        name: the name that callers use.
+        base_path: the folder of its version folders, as a path in the server.
         labels: label → version.
         specific: the versions that a `specific` policy names; None with any other policy.
-        latest: how many of the highest are served; None with any other policy.
+        latest: how many of the highest versions are served; None with any other policy.
     """
 
     name: str
@@ -72,31 +72,35 @@ def parsed(text: str, path: object) -> tuple[Model, ...]:
     except text_format.ParseError as error:
         raise ConfigError(f"{path}:{error}") from None
     if config.HasField("custom_model_config"):
-        raise ConfigError(f"{path}: custom_model_config is nothing that the server can read")
+        raise ConfigError(f"{path}: custom_model_config is not supported by the server; remove it")
     listed = config.model_config_list.config
     if any(model.HasField("logging_config") for model in listed):
-        raise ConfigError(f"{path}: logging_config is set, and the server cannot log requests")
+        raise ConfigError(
+            f"{path}: logging_config is set, but the server cannot log requests; remove it"
+        )
     models = tuple(map(model, listed))
     for one in models:
         if sum(one.name == other.name for other in models) > 1:
-            raise ConfigError(f"{path}: the model {one.name!r} is listed more than once")
+            raise ConfigError(
+                f"{path}: the model {one.name!r} is listed more than once; remove one"
+            )
     return models
 
 
 def versions(base_path: Path) -> dict[int, Path]:
     """Version number → its folder, by the server's rule for names: any 64-bit integer.
 
-    Blanks around the number, a sign and zeros before it do no harm.
+    Blanks around the number, a sign and leading zeros are allowed.
 
     Raises:
-        OSError: there is no such folder, or it may not be read.
+        OSError: there is no such folder, or it cannot be read.
     """
     named = {int(path.name): path for path in base_path.iterdir() if _NUMBER.fullmatch(path.name)}
     return {number: path for number, path in named.items() if -_INT64 <= number < _INT64}
 
 
 def model(config: Any) -> Model:
-    """A `ModelConfig` message of the file, as the server takes it."""
+    """A `ModelConfig` message of the file, as the server reads it."""
     policy = config.model_version_policy
     choice = policy.WhichOneof("policy_choice") or "latest"
     return Model(

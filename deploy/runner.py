@@ -1,8 +1,8 @@
-"""Start a throw-away server on a model, whichever kind the environment names.
+"""Start a temporary server for a model, of the kind that the environment names.
 
 Nothing set: `python -m deploy.local`. `SERVING_BINARY=/path/to/tensorflow_model_server`: that
 program. `SERVING_IMAGE=tensorflow/serving:2.21.0`: that image, with Docker. All take the same flags
-and answer alike, so what runs against one runs against the others.
+and give the same answers, so what works with one works with the others.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from typing import IO
 from deploy import environment
 from tfserving_client import ServingClient
 
-START_TIMEOUT = 120.0  # seconds; an image on a busy machine takes its time
+START_TIMEOUT = 120.0  # seconds; an image on a busy machine is slow
 _STOP_TIMEOUT = 30.0  # seconds
-# As the compose file has it: by default a real server refuses calls of a few busy callers.
+# As in the compose file: by default a real server refuses calls of a few busy callers.
 THREADS = "--grpc_max_threads=256"
 _POLL = 0.05  # seconds
 _MOST_SAID = 4_000  # characters
-_NO_CONTAINER = 125  # the exit status of `docker run` where it is Docker that failed
+_NO_CONTAINER = 125  # the exit status of `docker run` if Docker itself failed
 _IMAGE_PORTS = (8500, 8501)  # fixed by the image's entry point
 _PORTS = range(10_081, 32_768)  # browsers refuse 10080
-_untried = iter(random.sample(_PORTS, len(_PORTS)))  # so that none is given twice
+_untried = iter(random.sample(_PORTS, len(_PORTS)))  # so that no port is given twice
 
 
 class StartFailed(Exception):
     """The server ended, or did not serve a version in time.
 
     Attributes:
-        what: became of it, in a few words.
-        said: the end of what it wrote.
+        what: what happened to it, in a few words.
+        said: the end of its output.
     """
 
     def __init__(self, what: str, command: str = "", said: str = "") -> None:
@@ -54,7 +54,7 @@ class StartFailed(Exception):
 
 
 class NoServer(StartFailed):
-    """None can be started here, whatever it is to serve."""
+    """No server can be started here, for any model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class Server:
     Attributes:
         grpc_url: for clients.
         rest_url: for clients.
-        command: what a person would type to start the same.
+        command: the command line that starts the same server.
         process: the server, or `docker run`.
-        container: its name, where it runs in one.
+        container: its name, if it runs in one.
     """
 
     grpc_url: str
@@ -76,7 +76,7 @@ class Server:
     container: str = ""
 
     def peak_memory(self) -> int | None:
-        """The most bytes of memory that the server held so far; None where no /proc tells it."""
+        """The peak memory of the server in bytes so far; None without /proc."""
         read = ["docker", "exec", self.container] if self.container else []
         process = "[0-9]*" if self.container else str(self.process.pid)
         command = [*read, "sh", "-c", f"cat /proc/{process}/status"]
@@ -95,16 +95,16 @@ def serve(
     files: Mapping[str, Path] | None = None,
     timeout: float = START_TIMEOUT,
 ) -> Iterator[Server]:
-    """Serve a model's versions, or one alone, on free loopback ports.
+    """Serve a model's versions, or one of them, on free loopback ports.
 
-    Yields when a version is AVAILABLE; stops the server in the end.
+    Yields when a version is AVAILABLE; stops the server at the end.
 
     Args:
-        folder: that of the versions, or with `version` that of one, whatever it is called.
-        name: the model's; the default is the folder's.
-        version: the number under which the only version is served.
-        flags: further ones of the server.
-        files: flag → the file that it names.
+        folder: of the versions, or with `version` the folder of one version, of any name.
+        name: the name of the model; the default is the folder's.
+        version: the number of the only version.
+        flags: more flags of the server.
+        files: flag → the file for it.
         timeout: seconds until a version has to be AVAILABLE.
 
     Raises:
@@ -147,7 +147,7 @@ def serve(
 
 
 def kind() -> str:
-    """Which server is started: an image, a program, or the local one."""
+    """The kind of server: an image, a program, or the local server."""
     image, binary = os.environ.get("SERVING_IMAGE"), os.environ.get("SERVING_BINARY")
     return image or binary or "python -m deploy.local"
 
@@ -207,11 +207,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on, and that nobody is given while this process lives.
+    """Free loopback ports, which this function gives to no other caller while this process lives.
 
     A server binds its ports seconds after they are chosen. Nothing else takes them until then:
-    outgoing connections are given theirs from above (32768 on Linux, 49152 elsewhere), and byte n
-    of one file, locked until this process ends, keeps port n from whoever else asks here.
+    outgoing connections use a higher range (from 32768 on Linux, 49152 elsewhere), and a lock on
+    byte n of one file, held until this process ends, reserves port n.
     """
     return list(itertools.islice(filter(_is_free, _untried), count))
 
@@ -228,6 +228,6 @@ def _is_free(port: int) -> bool:
 
 @functools.cache
 def _reservations() -> int:
-    """A descriptor that stays open: closing any on this file would give up the process's locks."""
+    """A descriptor that stays open: closing any descriptor of this file would release the locks."""
     path = Path(tempfile.gettempdir(), f"digits-serving-ports-{os.getuid()}")
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

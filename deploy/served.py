@@ -1,6 +1,6 @@
-"""How what a replica serves differs from what it is to serve.
+"""How what a replica serves differs from its configuration.
 
-The server itself tells it nowhere but in its log: it goes on with what it had, and looks healthy.
+The server reports this only in its log: it keeps its old configuration, and looks healthy.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from tfserving_client import (
 
 
 class Kind(StrEnum):
-    """What kind of difference it is."""
+    """The kind of a difference."""
 
-    FAILED = "failed"  # a version that is wanted could not be loaded
-    CONFIGURATION = "configuration"  # the server does not do what the file says
-    WAITING = "waiting"  # a version that is wanted is not there yet
+    FAILED = "failed"  # a configured version could not be loaded
+    CONFIGURATION = "configuration"  # the server does not follow the file
+    WAITING = "waiting"  # a configured version is not loaded yet
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference, in a sentence; `version` is None where it is about none in particular."""
+    """One difference, as a sentence; `version` is None if it concerns no particular version."""
 
     kind: Kind
     model: str
@@ -42,11 +42,11 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a replica says of a model.
+    """What a replica reports about a model.
 
     Attributes:
-        versions: all that it knows, failed and ended ones too.
-        labels: label that is configured → the version that answers to it, None if none does.
+        versions: all that it knows, also failed and unloaded ones.
+        labels: configured label → the version that answers for it, None if none does.
     """
 
     versions: Sequence[VersionStatus]
@@ -59,12 +59,12 @@ class Served:
 
 
 def everywhere(answers: Sequence[Served]) -> frozenset[int]:
-    """The versions that each of these replicas has AVAILABLE; none of no replicas."""
+    """The versions that are AVAILABLE on all of these replicas; none without replicas."""
     return frozenset.intersection(*(one.available for one in answers)) if answers else frozenset()
 
 
 def ask(url: str, model: str, labels: Sequence[str], policy: Policy) -> Served | None:
-    """Ask a replica for a model; None if it does not answer as the server does."""
+    """Ask a replica about a model; None if it gives no valid answer."""
     try:
         with ServingClient(url, model=model, policy=policy) as serving:
             try:
@@ -86,15 +86,15 @@ def _labelled(serving: ServingClient, label: str) -> int | None:
 def differences(
     model: Model, served: Served, see: Callable[[str], Path] = Path
 ) -> Iterator[Difference]:
-    """What is not as the configuration and the folders say.
+    """What differs from the configuration and the folders.
 
-    A failed version whose folder is gone, or that a newer one followed, is history, though the
+    A failed version whose folder is gone, or that a newer one replaced, is ignored, although the
     server lists it for ever.
 
     Args:
-        model: as it is configured.
-        served: what a replica says of it.
-        see: where a base path of the server's lies here.
+        model: its configuration.
+        served: what a replica reports about it.
+        see: maps a path of the server to a path here.
     """
     try:
         there = versions(see(model.base_path))
@@ -113,7 +113,7 @@ def differences_of(model: Model, served: Served, there: Iterable[int]) -> Iterat
     wanted = model.wanted(there)
     if not served.versions:
         if wanted:
-            yield _not_taken_up(model.name, "the server does not know it")
+            yield _not_taken_up(model.name, "the server does not know this model")
         return
     errors = {one.version: one.error for one in served.versions if one.error}
     for number in sorted(wanted - served.available):
@@ -123,21 +123,22 @@ def differences_of(model: Model, served: Served, there: Iterable[int]) -> Iterat
         else:
             what = f"version {number} of {model.name} is not served yet"
             yield Difference(Kind.WAITING, model.name, number, what)
-    # While a version that is wanted is missing, the server keeps others in its place.
+    # While a configured version is missing, the server keeps others instead.
     for number in sorted(served.available - wanted) if wanted <= served.available else ():
         yield _not_taken_up(model.name, f"version {number} is served, which its policy leaves out")
     for label, number in model.labels.items():
         if (answering := served.labels[label]) != number:
             instead = "no version" if answering is None else f"version {answering}"
             yield _not_taken_up(
-                model.name, f"{instead} answers to the label {label!r}, which is for {number}"
+                model.name,
+                f"{instead} answers to the label {label!r}, which is for {number}",
             )
 
 
 def not_configured(model: str, served: Served) -> Iterator[Difference]:
-    """What is still served of a model that the configuration does not hold any more."""
+    """What is still served of a model that is no longer configured."""
     if served.available:
-        yield _not_taken_up(model, "it is served, though it is not configured any more")
+        yield _not_taken_up(model, "it is served, although it is not configured any more")
 
 
 def _not_taken_up(model: str, what: str) -> Difference:

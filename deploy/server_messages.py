@@ -1,8 +1,8 @@
-"""ModelServerConfig, whose package would bring TensorFlow along.
+"""ModelServerConfig as a message of its own, because its package depends on TensorFlow.
 
 Source: tensorflow_serving/config/model_server_config.proto and
 tensorflow_serving/sources/storage_path/file_system_storage_path_source.proto of 2.21. Of
-`logging_config`, which the server refuses, there is only as much as one would write.
+`logging_config`, which the server refuses, only the usual fields are here.
 """
 
 from __future__ import annotations

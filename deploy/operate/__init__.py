@@ -1,1 +1,1 @@
-"""What an operator types: `python -m deploy`."""
+"""The commands that operate the bundle: `python -m deploy`."""

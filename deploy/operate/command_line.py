@@ -1,4 +1,4 @@
-"""What all commands of `python -m deploy` share: how they are typed, and how they speak."""
+"""What all commands of `python -m deploy` share: parsing of arguments, and progress lines."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def on_cluster(parser: argparse.ArgumentParser) -> None:
 def count(text: str) -> int:
     """A whole number from 1."""
     if not (text.isdecimal() and 0 < int(text) < 10**6):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of 1 or more")
     return int(text)
 
 
 def version(text: str) -> int:
-    """The number of a version."""
+    """A version number."""
     if not (text.isdecimal() and len(text) < 20 and 0 < int(text) < 1 << 63):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a version's number")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a version number, such as 2")
     return int(text)
 
 
@@ -58,7 +58,7 @@ def percent(text: str) -> float:
     except ValueError:
         found = 0.0
     if not 0.01 <= found <= 99:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a share from 0.01 to 99")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a percentage from 0.01 to 99")
     return found
 
 
@@ -71,5 +71,5 @@ def seconds(text: str) -> int:
 
 
 def say(line: object) -> None:
-    """A line of progress, which is not the answer."""
+    """Write a line of progress to standard error."""
     print(line, file=sys.stderr, flush=True)

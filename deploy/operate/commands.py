@@ -1,4 +1,4 @@
-"""The commands that start the bundle, look at it, change it, and say who may call it."""
+"""The commands that start, show and change the bundle, and control who may call it."""
 
 from __future__ import annotations
 
@@ -23,95 +23,115 @@ if TYPE_CHECKING:
     from deploy.operate.access.keys import Key
     from deploy.operate.access.store import Store
 
-_SOON = timedelta(days=30)  # to a certificate's end
-_DEVICES = {"cpu": "CPU", "gpu": "GPU", "cdi": "GPU, by CDI"}
-_MOST_DAYS = 3650  # of a key
-# When a changed Secret is in force: its pods are told, which takes the right to change pods.
+_SOON = timedelta(days=30)  # until a certificate expires
+_DEVICES = {"cpu": "CPU", "gpu": "GPU", "cdi": "GPU, through CDI"}
+_MOST_DAYS = 3650  # lifetime of a key
+# When a changed Secret takes effect. Notifying the pods needs the right to change pods.
 _ON_CLUSTER = "within seconds, two minutes at most"
 NOTHING_RUNS = 3  # exit status of `status`
 
 
 def add_to(commands: Any) -> None:
     """Add the commands of this room to those of the command line."""
-    up = command(commands, "up", _up, "start everything, and return when all of it is well")
+    up = command(commands, "up", _up, "start everything, and return when all of it is healthy")
     up.add_argument(
         "--scale",
         type=count,
         metavar="N",
-        help="replicas of the server (as last time, or 1)",
+        help="number of server replicas (default: as last time, or 1)",
     )
     up.add_argument(
         "--monitoring",
         action=argparse.BooleanOptionalAction,
-        help="with Prometheus and Grafana, or without (as last time)",
+        help="with or without Prometheus and Grafana (default: as last time)",
     )
     device = up.add_mutually_exclusive_group()
-    device.add_argument("--gpu", action="store_true", default=None, help="or fail without one")
-    device.add_argument("--cpu", action="store_false", dest="gpu", help="even where there is a GPU")
+    device.add_argument(
+        "--gpu", action="store_true", default=None, help="use a GPU; fail if there is none"
+    )
+    device.add_argument(
+        "--cpu", action="store_false", dest="gpu", help="use the CPU, even if there is a GPU"
+    )
     timeout: Any = {"type": count, "default": 180, "metavar": "S"}
-    timeout["help"] = "seconds to become well (180)"
+    timeout["help"] = "seconds in which it has to be healthy (180)"
     up.add_argument("--timeout", **timeout)
-    command(commands, "down", _down, "stop and remove everything that runs")
-    command(commands, "check", _check, "what server, gateway and Prometheus would not take")
-    status = command(commands, "status", _status, "what runs where, and whether it is well")
-    status.add_argument("--json", action="store_true", help="for programs")
-    models = command(commands, "models", _list_models, "the models: served, and on disk")
-    models.add_argument("--json", action="store_true", help="for programs")
+    command(commands, "down", _down, "stop and remove all containers; the monitoring data stays")
+    command(
+        commands, "check", _check, "find mistakes in the files of server, gateway and Prometheus"
+    )
+    status = command(commands, "status", _status, "show what runs, and whether it is healthy")
+    status.add_argument("--json", action="store_true", help="print JSON, for programs")
+    models = command(commands, "models", _list_models, "list the models that are served or on disk")
+    models.add_argument("--json", action="store_true", help="print JSON, for programs")
     of_models = models.add_subparsers(metavar="COMMAND")
     for name, summary in (
-        ("add", "serve one more; returns when it answers"),
-        ("remove", "serve one less; its versions stay on disk"),
+        ("add", "serve one more model; returns when it answers"),
+        ("remove", "stop serving a model; its versions stay on disk"),
     ):
         sub = command(of_models, name, _change_models, summary)
         sub.set_defaults(adds=name == "add")
-        sub.add_argument("name", metavar="NAME", help="as callers ask for it")
+        sub.add_argument("name", metavar="NAME", help="the model, by the name that callers use")
         sub.add_argument("--timeout", **timeout)
     of_models.choices["add"].add_argument(
-        "--path", help="the folder of its versions (NAME among the models)"
+        "--path", help="the folder of its versions (default: NAME in the models folder)"
     )
-    keys = command(commands, "keys", None, "the API keys that open the gateway").add_subparsers(
+    keys = command(commands, "keys", None, "manage the API keys of the gateway").add_subparsers(
         required=True, metavar="COMMAND"
     )
     for name, run, summary in (
-        ("create", _create_key, "make a key and print it"),
-        ("rotate", _rotate_key, "make the next key and print it; the old one goes on for a while"),
-        ("revoke", _revoke_key, "end a key"),
-        ("list", _list_keys, "whose keys there are"),
+        ("create", _create_key, "create a key and print it"),
+        (
+            "rotate",
+            _rotate_key,
+            "create a new key and print it; the old one still works for some days",
+        ),
+        ("revoke", _revoke_key, "revoke all keys of a name"),
+        ("list", _list_keys, "list the keys, by their last characters"),
     ):
         sub = command(keys, name, run, summary)
         on_cluster(sub)
         if name != "list":
-            sub.add_argument("name", metavar="NAME", help="who holds it, as logs and metrics say")
+            sub.add_argument(
+                "name", metavar="NAME", help="the owner; logs and metrics show this name"
+            )
         if name in ("create", "rotate"):
-            unless = "as long as the last one was" if name == "rotate" else "until it is revoked"
-            sub.add_argument("--days", type=_days, metavar="N", help=f"good for ({unless})")
+            default = "as the old key" if name == "rotate" else "no end"
+            sub.add_argument(
+                "--days", type=_days, metavar="N", help=f"days until it expires ({default})"
+            )
         if name == "rotate":
             sub.add_argument(
                 "--overlap",
                 type=_days,
                 metavar="N",
-                help="days that the old one goes on (7)",
+                help="days that the old key still works (7)",
             )
     made = command(
-        commands, "certificates", _certificates, "make or renew the gateway's certificate"
+        commands, "certificates", _certificates, "create or renew the gateway's certificate"
     )
     made.add_argument(
         "--host",
         action="append",
         default=[],
         metavar="NAME",
-        help="a name or address that clients use, beside localhost (those of the last certificate)",
+        help="a name or address that clients use, beside localhost (as in the last certificate)",
     )
-    made.add_argument("--days", type=count, metavar="N", help="valid for, at most 825 (365)")
     made.add_argument(
-        "--force", action="store_true", help="a new authority, too, whatever files are there"
+        "--days", type=count, metavar="N", help="days until it expires, at most 825 (365)"
+    )
+    made.add_argument(
+        "--force",
+        action="store_true",
+        help="replace existing files, with a new certificate authority too",
     )
     on_cluster(made)
 
 
 def _days(text: str) -> int:
     if not (text.isdecimal() and 0 < int(text) <= _MOST_DAYS):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected whole days, 1 to {_MOST_DAYS:,}")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a whole number of days from 1 to {_MOST_DAYS:,}"
+        )
     return int(text)
 
 
@@ -128,18 +148,18 @@ def _up(options: argparse.Namespace) -> int:
         if (certificate := certificates.read()) is None:
             _say_certificate(certificates.make(), secret_files.Folder())
         elif certificate.expires < datetime.now(UTC) + _SOON:
-            say(f"  !!    the certificate ends {certificate.expires:%Y-%m-%d %H:%M} UTC;")
+            say(f"  !!    the certificate expires {certificate.expires:%Y-%m-%d %H:%M} UTC;")
             say("        `python -m deploy certificates` renews it")
         files = served.source()
         _refuse(_in_files(files, _running(client)))
         compose = engine.Compose({**os.environ, **decided})
         images.fetch(client, compose, stack.needed(compose))
-        with contextlib.suppress(programs.Unchecked):  # its start will tell
+        with contextlib.suppress(programs.Unchecked):  # its start will show it
             _refuse(programs.gateway(client, compose.config["services"]["gateway"]))
         before = stack.as_it_runs(client, compose)
         earlier = served.read(served.COPY)
         if "models.config" in served.hand_over(files) and earlier:
-            say("config  running servers read models.config again within 2 s")
+            say("config  running servers read the new models.config within 2 s")
         try:
             stack.up(client, compose, before, timeout=options.timeout)
             status.settle(client, compose.config["name"], timeout=options.timeout)
@@ -153,20 +173,22 @@ def _up(options: argparse.Namespace) -> int:
                     _refuse(programs.prometheus(client, compose.config["services"]["prometheus"]))
             stack.watch(client, compose, before, timeout=options.timeout)
         except Refused as error:
-            raise Refused(f"server and gateway are well, the monitoring is not: {error}") from error
+            raise Refused(
+                f"server and gateway are healthy, the monitoring is not: {error}"
+            ) from error
         print("\n".join(status.lines(status.gather(client, compose.config["name"]))))
     return 0
 
 
 def _decided(client: docker.DockerClient, options: argparse.Namespace) -> dict[str, str]:
-    """The settings of this machine: as it is told now, else as last time, else as it looks."""
+    """The settings of this machine: as given now, else as last time, else as detected."""
     from deploy.operate.stack import containers, engine, served
 
     found = engine.gpu(client)
     if options.gpu and not found:
         raise Refused(
-            "the engine has no NVIDIA runtime, and no NVIDIA GPU by CDI; install the NVIDIA "
-            "Container Toolkit and run `sudo nvidia-ctk runtime configure`, or leave --gpu out"
+            "--gpu: the engine has no NVIDIA runtime and no NVIDIA GPU through CDI; install the "
+            "NVIDIA Container Toolkit and run `sudo nvidia-ctk runtime configure`, or omit --gpu"
         )
     decided = {name: os.environ[name] for name in settings.names() if os.environ.get(name)}
     if options.gpu is not None or "SERVING_DEVICE" not in decided:
@@ -180,7 +202,7 @@ def _decided(client: docker.DockerClient, options: argparse.Namespace) -> dict[s
         profiles.add("monitoring")
     elif options.monitoring is False:
         profiles.discard("monitoring")
-    # What watches GPUs asks for them as NVIDIA's runtime gives them.
+    # The GPU exporter needs NVIDIA's runtime.
     watched = decided["SERVING_DEVICE"] == "gpu" and "monitoring" in profiles
     (profiles.add if watched else profiles.discard)("gpu-monitoring")
     (profiles.add if (served.OWN / served.CANARY).exists() else profiles.discard)("canary")
@@ -198,17 +220,17 @@ def _in_files(files: Mapping[str, bytes], running: bytes = b"") -> Iterator[str]
 
 
 def _running(client: docker.DockerClient) -> bytes:
-    """The `models.config` of servers that run well; b"" if none does."""
+    """The `models.config` that healthy servers read; b"" if there are none."""
     from deploy.operate.stack import containers, engine, served
 
     there = containers.of_project(client, engine.Compose().config["name"])
-    if any(one.service == "serving" and one.well for one in there):
+    if any(one.service == "serving" and one.healthy for one in there):
         return served.read(served.COPY).get(served.MODELS, b"")
     return b""
 
 
 def _refuse(problems: Iterable[str]) -> None:
-    """Go no further if there are any."""
+    """Raise Refused with the last one, if there are any."""
     if found := [*problems]:
         for problem in found[:-1]:
             say(f"check   {problem}")
@@ -234,7 +256,9 @@ def _check(_: argparse.Namespace) -> int:
         if not found:
             found += _in_files(files)
         say(f"nginx.conf and Prometheus' rules are not checked: {error}")
-    print("\n".join(found) or "server, gateway and Prometheus can read what is checked")
+    print(
+        "\n".join(found) or "no mistakes found: server, gateway and Prometheus can read their files"
+    )
     return 1 if found else 0
 
 
@@ -259,7 +283,7 @@ def _status(options: argparse.Namespace) -> int:
         print("\n".join(status.lines(found)))
     else:
         print("nothing runs; `python -m deploy up` starts it")
-    return NOTHING_RUNS if not found.rows else 0 if found.well else 1
+    return NOTHING_RUNS if not found.rows else 0 if found.healthy else 1
 
 
 def _list_models(options: argparse.Namespace) -> int:
@@ -285,7 +309,7 @@ def _change_models(options: argparse.Namespace) -> int:
         if options.adds:
             text, left_out = configured.with_one_more(options.name, options.path)
             for name in left_out:
-                say(f"models  {name} is left out: it has no version here")
+                say(f"models  {name} is left out: it has no version on this machine")
         else:
             text = configured.without(options.name)
         files = {**served.source(), served.MODELS: text.encode()}
@@ -295,18 +319,18 @@ def _change_models(options: argparse.Namespace) -> int:
         if not found:
             _take_up(files, client if running else None, options.timeout)
         served.write_models(text)
-    _refuse(found)  # one is removed all the same: what is wrong may be the next
+    _refuse(found)  # removed all the same: the mistake may be in another model
     return 0
 
 
 def _take_up(
     files: Mapping[str, bytes], client: docker.DockerClient | None, timeout: float
 ) -> None:
-    """Hand the configuration over, until servers answer by it; take it back if they do not.
+    """Give the configuration to the servers, wait until they use it; restore it if they fail.
 
     Args:
         files: the configuration.
-        client: the engine, if servers run on it.
+        client: the engine, if servers run.
         timeout: in seconds.
     """
     from deploy.operate.stack import engine, served, status
@@ -315,7 +339,7 @@ def _take_up(
     served.hand_over(files)
     known = settings.read()
     if client and served.AS_SETTING.items() <= known.items():
-        say("config  running servers read models.config again within 2 s")
+        say("config  running servers read the new models.config within 2 s")
         try:
             status.settle(client, engine.Compose().config["name"], timeout=timeout)
         except BaseException:
@@ -323,12 +347,12 @@ def _take_up(
             raise
         say("config  every replica has a version of every model AVAILABLE")
     else:
-        say("config  `python -m deploy up` serves it")
+        say("config  not served yet; `python -m deploy up` serves it")
     settings.write({**known, **served.AS_SETTING})
 
 
 def _store(options: argparse.Namespace) -> Store:
-    """Where the keys and certificates lie that are meant."""
+    """The store of keys and certificates: this machine or a cluster."""
     from deploy.operate import cluster
 
     if kubectl := cluster.chosen(options):
@@ -351,7 +375,7 @@ def _rotate_key(options: argparse.Namespace) -> int:
     overlap = options.overlap or keys.OVERLAP
     made = keys.rotate(options.name, options.days, overlap, store=_store(options))
     _say_key(made, options.kubernetes)
-    say(f"the old key goes on for {overlap} days at most; `keys list` says until when")
+    say(f"the old key still works for {overlap} days at most; `keys list` shows until when")
     return 0
 
 
@@ -361,22 +385,25 @@ def _say_key(made: Key, on_cluster: bool) -> None:
     print(made.key, flush=True)
     until = f" until {made.ends:%Y-%m-%d %H:%M} UTC" if made.ends else ""
     if on_cluster:
-        say(f"{made.name} can call {_ON_CLUSTER}{until}, as the header x-api-key or")
-        say("DIGITS_API_KEY says")
+        say(f"{made.name} can call {_ON_CLUSTER}{until}: send the key as header x-api-key, or set")
+        say("DIGITS_API_KEY")
         return
-    # Only a person at a terminal is shown it twice: elsewhere standard error becomes a log.
+    # Only a terminal shows it twice: elsewhere standard error may go to a log.
     shown = made.key if sys.stderr.isatty() else "KEY"
     port = int(os.environ.get("GATEWAY_PORT") or 8443)
     waiting.wait_until_known(made.key, port)
-    say(f"{made.name} can call now{until}, as the header x-api-key or DIGITS_API_KEY says, or draw")
-    say(f"on https://localhost:{port}/#key={shown}")
+    say(f"{made.name} can call now{until}: send the key as header x-api-key, set DIGITS_API_KEY,")
+    say(f"or open https://localhost:{port}/#key={shown}")
 
 
 def _revoke_key(options: argparse.Namespace) -> int:
     from deploy.operate.access import keys
 
     keys.revoke(options.name, store=_store(options))
-    say(f"{options.name}'s key ends {_ON_CLUSTER if options.kubernetes else 'within two seconds'}")
+    say(
+        f"the keys of {options.name} are refused "
+        f"{_ON_CLUSTER if options.kubernetes else 'within two seconds'}"
+    )
     return 0
 
 
@@ -387,7 +414,7 @@ def _list_keys(options: argparse.Namespace) -> int:
     width = max((len(key.name) for key in found), default=0)
     for key in found:
         ends = (
-            f"  {'ended' if key.ended else 'until'} {key.ends:%Y-%m-%d %H:%M} UTC"
+            f"  {'expired' if key.ended else 'until'} {key.ends:%Y-%m-%d %H:%M} UTC"
             if key.ends
             else ""
         )

@@ -2,8 +2,8 @@
 
 
 class InputError(Exception):
-    """Bad usage or input: nothing was done, and nothing would be different at the next try."""
+    """Bad usage or input: nothing was done, and a retry would fail in the same way."""
 
 
 class Refused(Exception):
-    """Something is missing, in the way, or failed; what was begun is taken back."""
+    """Something is missing, in conflict or failed; what was begun has been undone."""

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: each ends a command in order, and none is lost.
+"""Ctrl-C and SIGTERM: each ends a command cleanly, and none is lost.
 
 Python drops what is raised while it finalizes an object
 (https://docs.python.org/3/reference/datamodel.html#object.__del__), and every answer over HTTP is
@@ -17,7 +17,7 @@ _pending = False
 
 
 def listen() -> None:
-    """Let both signals raise KeyboardInterrupt; one that the shell lets us ignore stays ignored."""
+    """Make both signals raise KeyboardInterrupt; one that the shell ignores stays ignored."""
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -29,15 +29,15 @@ def _interrupt(*_: object) -> None:
 
 
 def _remember(pending: bool) -> None:
-    global _pending  # a handler can take no lock
+    global _pending  # a signal handler cannot take a lock
     _pending = pending
 
 
 def pause(seconds: float) -> None:
-    """Sleep between two looks at something.
+    """Sleep between two checks of something.
 
     Raises:
-        KeyboardInterrupt: now, or it was dropped since the last pause.
+        KeyboardInterrupt: a signal came now, or was lost since the last pause.
     """
     if not _pending:
         time.sleep(seconds)
@@ -47,7 +47,7 @@ def pause(seconds: float) -> None:
 
 @contextlib.contextmanager
 def ignored() -> Iterator[None]:
-    """Without both signals, to clean up; one that came before counts as heard."""
+    """Ignore both signals, to clean up; one that came before counts as handled."""
     handlers = [signal.signal(number, signal.SIG_IGN) for number in _SIGNALS]
     _remember(False)
     try:

@@ -1,7 +1,7 @@
-"""The gateway's certificate, and the authority of our own that signs it.
+"""The gateway's certificate, and the certificate authority of this bundle that signs it.
 
-Clients trust the authority (`gateway/ca.pem`) once; server certificates come and go under it. Its
-key (`ca.key`) stays outside the folder that the gateway sees.
+Clients trust the authority (`gateway/ca.pem`) once; it signs every later server certificate.
+Its key (`ca.key`) is outside the folder that is mounted in the gateway.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from deploy.operate.access.store import (
 from deploy.operate.errors import InputError, Refused
 
 DAYS = 365
-# Apple's systems refuse what is valid for longer: https://support.apple.com/103769
+# Apple's systems refuse longer lifetimes: https://support.apple.com/103769
 MOST_DAYS = 825
 _AUTHORITY_DAYS = 3650
 _SKEW = timedelta(hours=1)  # a client's clock may be behind
@@ -46,7 +46,7 @@ _DNS_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*")
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The server certificate: the hosts it is for, and when it ends (UTC)."""
+    """The server certificate: its hosts, and when it expires (UTC)."""
 
     hosts: tuple[str, ...]
     expires: datetime
@@ -66,13 +66,13 @@ class _Authority:
 
 
 def read(store: Store = _FOLDER) -> Certificate | None:
-    """The certificate that the gateway shows; None if it has none of ours or anybody's.
+    """The certificate that the gateway uses; None if there is no file.
 
     Args:
-        store: where it lies: in this machine's folder, or on a cluster.
+        store: where it is: this machine's folder, or a cluster.
 
     Raises:
-        Refused: the file is no certificate.
+        Refused: the file is not a certificate.
     """
     found = _load(store, CERTIFICATE)
     return None if found is None else Certificate(_hosts(found), found.not_valid_after_utc)
@@ -81,17 +81,18 @@ def read(store: Store = _FOLDER) -> Certificate | None:
 def make(
     hosts: Sequence[str] = (), *, days: int = DAYS, force: bool = False, store: Store = _FOLDER
 ) -> Certificate:
-    """Make a server certificate, and the authority if there is none; the gateway takes it up.
+    """Create a server certificate, and the authority if there is none; the gateway loads it.
 
     Args:
-        hosts: names and addresses beside the store's; none: those of the last certificate.
-        days: how long it is valid, 1 to 825, counted from an hour ago.
-        force: make a new authority, too, whatever is there; clients have to trust it anew.
-        store: where all of it lies.
+        hosts: names and addresses beside the store's own; empty: those of the last certificate.
+        days: its lifetime, 1 to 825, counted from an hour ago.
+        force: replace existing files and create a new authority, which clients have to trust.
+        store: where to write it.
 
     Raises:
-        InputError: a host that is neither name nor address, or too many days.
-        Refused: the certificate there is not ours, or the authority ends before the new one would.
+        InputError: a host that is neither a name nor an address, or too many days.
+        Refused: the existing certificate is from another authority, or the authority expires before
+            the new certificate would.
     """
     if not 1 <= days <= MOST_DAYS:
         raise InputError(f"{days} days: expected 1 to {MOST_DAYS}")
@@ -110,14 +111,14 @@ def _make(store: Store, wanted: Sequence[x509.GeneralName], days: int, force: bo
     authority = None if force else _authority(store)
     files: Mapping[str, bytes] = {}
     if not force and authority is None and (there := _there(store)):
-        raise Refused(f"{there} was not made here; --force makes a new authority over it")
+        raise Refused(f"{there} was not made here; --force replaces it with a new authority")
     if authority is None:
         authority = _new_authority()
         files = _files(AUTHORITY_KEY, authority.key, AUTHORITY, authority.certificate)
     elif found is not None and not authority.signed(found):
         raise Refused(
-            f"{store.called(CERTIFICATE)} was not made here; --force makes a new one over it, "
-            "and a new authority"
+            f"{store.called(CERTIFICATE)} was not made here; --force replaces it, "
+            "with a new authority"
         )
     if found is not None and not wanted:
         wanted = [_host(host) for host in _hosts(found)]
@@ -126,16 +127,16 @@ def _make(store: Store, wanted: Sequence[x509.GeneralName], days: int, force: bo
     certificate = _server_certificate(authority, key, names, days)
     if certificate.not_valid_after_utc > authority.certificate.not_valid_after_utc:
         raise Refused(
-            f"the authority ends on {authority.certificate.not_valid_after_utc:%Y-%m-%d}, "
-            "before the certificate would; --force makes a new one, to be trusted anew"
+            f"the authority expires on {authority.certificate.not_valid_after_utc:%Y-%m-%d}, "
+            "before the certificate would; --force makes a new one, which clients have to trust"
         )
-    # The gateway checks the pair before it takes it up, and looks again at the second rename.
+    # The gateway checks the pair before it loads it, and checks again after the second rename.
     store.write({**files, **_files(PRIVATE_KEY, key, CERTIFICATE, certificate)})
     return Certificate(_hosts(certificate), certificate.not_valid_after_utc)
 
 
 def _there(store: Store) -> str | None:
-    """Something that a new authority or its first certificate would be written over."""
+    """An existing file that a new authority or its first certificate would overwrite."""
     files = (AUTHORITY_KEY, AUTHORITY, CERTIFICATE)
     return next((store.called(name) for name in files if store.read(name) is not None), None)
 
@@ -148,7 +149,7 @@ def _authority(store: Store) -> _Authority | None:
         key = load_pem_private_key(pem, password=None)
     except (TypeError, ValueError):
         raise Refused(
-            f"{store.called(AUTHORITY_KEY)} is no private key; --force makes a new one"
+            f"{store.called(AUTHORITY_KEY)} is not a private key; --force makes a new one"
         ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or (
         key.public_key() != certificate.public_key()
@@ -159,7 +160,7 @@ def _authority(store: Store) -> _Authority | None:
 
 def _new_authority() -> _Authority:
     key = ec.generate_private_key(ec.SECP256R1())
-    # With its day in the name, two of them are told apart in a browser's list.
+    # The date in the name distinguishes two of them in a browser's list.
     name = _name(f"digits-serving authority {datetime.now(UTC):%Y-%m-%d}")
     certificate = (
         _builder(name, name, key.public_key(), _AUTHORITY_DAYS)
@@ -177,7 +178,7 @@ def _server_certificate(
     days: int,
 ) -> x509.Certificate:
     issuer = authority.certificate
-    # What Python 3.13's ssl, Apple's systems and Chromium ask of a server's certificate.
+    # What Python 3.13's ssl, Apple's systems and Chromium require of a server certificate.
     return (
         _builder(_name("digits-serving gateway"), issuer.subject, key.public_key(), days)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -232,7 +233,7 @@ def _host(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
         if len(text) > 253 or not _DNS_NAME.fullmatch(text):
-            raise InputError(f"{name!r} is neither a host's name nor its address") from None
+            raise InputError(f"{name!r} is neither a host name nor an IP address") from None
         return x509.DNSName(text)
 
 
@@ -251,12 +252,14 @@ def _load(store: Store, name: str) -> x509.Certificate | None:
     try:
         return x509.load_pem_x509_certificates(pem)[0]
     except ValueError:
-        raise Refused(f"{store.called(name)} is no certificate; --force makes a new one") from None
+        raise Refused(
+            f"{store.called(name)} is not a certificate; --force makes a new one"
+        ) from None
 
 
 def _files(
     key_name: str, key: ec.EllipticCurvePrivateKey, name: str, certificate: x509.Certificate
 ) -> Mapping[str, bytes]:
-    """A key and its certificate, as they are written."""
+    """A key and its certificate, as bytes."""
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return {key_name: pem, name: certificate.public_bytes(Encoding.PEM)}

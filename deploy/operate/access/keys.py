@@ -1,4 +1,4 @@
-"""The API keys that open the gateway: one line each of a file that nginx includes in a map."""
+"""The API keys of the gateway: one line each in a file that nginx includes in a map."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from deploy.operate.access.secret_files import Folder
 from deploy.operate.access.store import KEYS, Store
 from deploy.operate.errors import InputError, Refused
 
-OVERLAP = 7  # days that a key goes on after its successor was made
-_TIME = "%Y-%m-%dT%H:%M:%SZ"  # in this form the gateway's start.sh compares it
+OVERLAP = 7  # days that a key still works after its successor was made
+_TIME = "%Y-%m-%dT%H:%M:%SZ"  # the gateway's start.sh compares it in this form
 _LINE = re.compile(
     r'"(?P<key>[^"]+)" (?P<name>\S+); # created (?P<created>\d{4}-\d\d-\d\d)'
     r"(?:, ends (?P<ends>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ))?"
 )
 _NAME = re.compile(r"[a-z0-9-]{1,32}")
-_WITHOUT_KEY = "local"  # as the gateway calls callers on this machine
+_WITHOUT_KEY = "local"  # what the gateway calls callers on this machine
 _FOLDER = Folder()
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key, the name of who holds it, the day it was made and when it ends, if it does (UTC)."""
+    """A key, its owner's name, the day it was made and when it expires, if it does (UTC)."""
 
     key: str
     name: str
@@ -39,10 +39,10 @@ class Key:
 
 
 def read(store: Store = _FOLDER) -> list[Key]:
-    """All keys, in the order they were made; those that have ended, too.
+    """All keys, in the order they were made, expired ones included.
 
     Args:
-        store: where they lie, as for all functions here: this machine's folder, or a cluster.
+        store: where they are, in all functions here: this machine's folder, or a cluster.
 
     Raises:
         Refused: the file holds a line that `create` does not write.
@@ -50,7 +50,10 @@ def read(store: Store = _FOLDER) -> list[Key]:
     keys = []
     for number, line in enumerate((store.read(KEYS) or b"").decode().splitlines(), 1):
         if not (found := _LINE.fullmatch(line)):
-            raise Refused(f"{store.called(KEYS)}:{number} is no line of `python -m deploy keys`")
+            raise Refused(
+                f"{store.called(KEYS)}:{number} is no line of `python -m deploy keys`; "
+                "fix or delete it"
+            )
         ends = (
             datetime.strptime(found["ends"], _TIME).replace(tzinfo=UTC) if found["ends"] else None
         )
@@ -59,12 +62,12 @@ def read(store: Store = _FOLDER) -> list[Key]:
 
 
 def create(name: str, days: int | None = None, *, store: Store = _FOLDER) -> Key:
-    """Make a key; the gateway knows it within a second or two (`waiting`).
+    """Create a key; the gateway accepts it within a second or two (`waiting`).
 
     Args:
-        name: who holds it.
-        days: that it is good for; None: until it is revoked.
-        store: where it is put.
+        name: its owner.
+        days: until it expires; None: it does not.
+        store: where to write it.
 
     Raises:
         InputError: a name that nginx or a log could not hold.
@@ -72,15 +75,16 @@ def create(name: str, days: int | None = None, *, store: Store = _FOLDER) -> Key
     """
     if not _NAME.fullmatch(name) or name == _WITHOUT_KEY:
         raise InputError(
-            f"{name!r} is no name: expected 1 to 32 of a to z, 0 to 9 and -, not {_WITHOUT_KEY!r}"
+            f"{name!r} is not a valid name: expected 1 to 32 of a to z, 0 to 9 and -, and not "
+            f"{_WITHOUT_KEY!r}"
         )
     made = _new(name, days)
 
     def added(keys: list[Key]) -> list[Key]:
         if any(key.name == name and not key.ended for key in keys):
             raise Refused(
-                f"{name} has a key; `python -m deploy keys rotate {name}` makes the next one, "
-                f"`python -m deploy keys revoke {name}` ends it"
+                f"{name} has a key; `python -m deploy keys rotate {name}` makes a new one, "
+                f"`python -m deploy keys revoke {name}` revokes it"
             )
         return [*(key for key in keys if key.name != name), made]
 
@@ -91,17 +95,16 @@ def create(name: str, days: int | None = None, *, store: Store = _FOLDER) -> Key
 def rotate(
     name: str, days: int | None = None, overlap: int = OVERLAP, *, store: Store = _FOLDER
 ) -> Key:
-    """Make a name's next key; those it has end `overlap` days from now, if not before.
+    """Create a new key for a name; its old keys expire `overlap` days from now, if not before.
 
     Args:
-        name: who holds it.
-        days: that the new one is good for; None: as many as the last one was, or until it is
-            revoked.
+        name: its owner.
+        days: until the new key expires; None: as many as for the last one.
         overlap: days.
-        store: where they lie.
+        store: where the keys are.
 
     Raises:
-        Refused: no key has this name, or it has ended.
+        Refused: no key has this name, or it has expired.
     """
 
     def rotated(keys: list[Key]) -> list[Key]:
@@ -123,7 +126,7 @@ def rotate(
 
 
 def revoke(name: str, *, store: Store = _FOLDER) -> None:
-    """End all keys of a name; the gateway refuses them within a second or two.
+    """Revoke all keys of a name; the gateway refuses them within a second or two.
 
     Raises:
         Refused: no key has this name.
@@ -131,14 +134,14 @@ def revoke(name: str, *, store: Store = _FOLDER) -> None:
 
     def without(keys: list[Key]) -> list[Key]:
         if all(key.name != name for key in keys):
-            raise Refused(f"no key is named {name!r}; `python -m deploy keys list` names them")
+            raise Refused(f"no key is named {name!r}; `python -m deploy keys list` shows all names")
         return [key for key in keys if key.name != name]
 
     _change(store, without)
 
 
 def _change(store: Store, change: Callable[[list[Key]], list[Key]]) -> list[Key]:
-    """Write what becomes of all keys, and no other writer's key is lost; it is returned."""
+    """Change all keys and return them; a key of another writer is never lost."""
 
     def work() -> list[Key]:
         keys = change(read(store))
@@ -149,7 +152,7 @@ def _change(store: Store, change: Callable[[list[Key]], list[Key]]) -> list[Key]
 
 
 def _new(name: str, days: int | None) -> Key:
-    # An nginx map ignores case, so a key has none.
+    # An nginx map ignores case, so keys are lower case.
     key = f"dk_{secrets.token_hex(16)}"
     return Key(key, name, datetime.now(UTC).date(), None if days is None else _in(days))
 

@@ -1,7 +1,7 @@
-"""Where the keys and certificates lie, and how a file there is replaced.
+"""Where keys and certificates are stored, and how a file there is replaced.
 
 The folder is closed to other users of this machine. `gateway/` and `alerting/` in it are mounted in
-containers, whose users are others: files there are readable to all who can reach them.
+containers that run as other users: files there are readable by everyone who can reach them.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from deploy.operate.errors import Refused
 
 
 def folder() -> Path:
-    """The secrets' folder: DEPLOY_SECRETS, as the compose file reads it, or `deploy/secrets`."""
+    """The folder of secrets: DEPLOY_SECRETS, as the compose file reads it, or `deploy/secrets`."""
     return FOLDER / (os.environ.get("DEPLOY_SECRETS") or "secrets")
 
 
 def gateway() -> Path:
-    """The part of it that the gateway sees."""
+    """The part of it that is mounted in the gateway."""
     return folder() / "gateway"
 
 
 def alerting() -> Path:
-    """The part of it that Alertmanager sees."""
+    """The part of it that is mounted in Alertmanager."""
     return folder() / "alerting"
 
 
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
-    """Make the folders if there are none, and be their only writer.
+    """Create the folders if there are none, and hold the lock to write in them.
 
     Raises:
-        Refused: the folder is another user's.
+        Refused: the folder belongs to another user.
     """
     mounted = gateway(), alerting()
     for part in mounted:
@@ -49,7 +49,7 @@ def locked() -> Iterator[None]:
             part.chmod(0o755)
     except PermissionError:
         raise Refused(
-            f"{folder()} is not yours (Docker makes it as root where it finds none); run "
+            f"{folder()} belongs to another user (Docker creates a missing folder as root); run "
             f"`sudo chown -R $USER {folder()}`"
         ) from None
     with alone_in(folder()):
@@ -58,10 +58,10 @@ def locked() -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone_in(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Be the only writer of this folder's files, of all who ask for it so.
+    """Hold the lock on this folder's files.
 
     Raises:
-        BlockingIOError: another is, and this one does not wait.
+        BlockingIOError: another process holds it, and this call does not wait.
     """
     opened = os.open(folder, os.O_RDONLY)
     try:
@@ -72,7 +72,7 @@ def alone_in(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write a file whole or not at all: who reads it meanwhile sees the old or the new one."""
+    """Write a file atomically: a reader sees the old or the new content."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -86,10 +86,10 @@ def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 class Folder:
-    """The folder as the store of keys and certificates."""
+    """The folder, as a store of keys and certificates."""
 
     def read(self, name: str) -> bytes | None:
-        """What a file holds; None if there is none."""
+        """The content of a file; None if there is no file."""
         path = _path(name)
         return path.read_bytes() if path.exists() else None
 
@@ -99,15 +99,15 @@ class Folder:
             replace(_path(name), content, mode=0o600 if name == AUTHORITY_KEY else 0o644)
 
     def called(self, name: str) -> str:
-        """Its path."""
+        """The path of a file."""
         return str(_path(name))
 
     def hosts(self) -> Sequence[str]:
-        """This machine's own."""
+        """The names of this machine."""
         return LOCAL
 
     def how_to_trust(self) -> Sequence[str]:
-        """With curl, and with the client."""
+        """Examples with curl and with the client."""
         ca = _path(AUTHORITY)
         port = os.environ.get("GATEWAY_PORT") or 8443
         return (
@@ -116,10 +116,10 @@ class Folder:
         )
 
     def alone(self, work: Callable[[], Result], *_: str) -> Result:
-        """Do it once, as the only one.
+        """Run `work` once, with the lock.
 
         Raises:
-            Refused: the folder is another user's.
+            Refused: the folder belongs to another user.
         """
         with locked():
             return work()

@@ -1,4 +1,4 @@
-"""Where keys and certificates lie: on this machine in a folder, on a cluster in Secrets."""
+"""Where keys and certificates are stored: in a folder on this machine, in Secrets on a cluster."""
 
 from __future__ import annotations
 
@@ -7,37 +7,36 @@ from typing import Protocol, TypeVar
 
 KEYS = "keys.conf"
 CERTIFICATE, PRIVATE_KEY = "server.pem", "server.key"
-AUTHORITY = "ca.pem"  # what clients trust
-AUTHORITY_KEY = "ca.key"  # which the gateway does not see
+AUTHORITY = "ca.pem"  # clients trust it
+AUTHORITY_KEY = "ca.key"  # not mounted in the gateway
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 Result = TypeVar("Result")
 
 
 class Store(Protocol):
-    """Files by name, of which the gateway sees all but `AUTHORITY_KEY`."""
+    """Files by name; all except `AUTHORITY_KEY` are mounted in the gateway."""
 
     def read(self, name: str) -> bytes | None:
-        """What a file holds; None if there is none."""
+        """The content of a file; None if there is no file."""
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Replace these files, in this order."""
 
     def called(self, name: str) -> str:
-        """Where a file lies, for a sentence."""
+        """The place of a file, for error sentences."""
 
     def hosts(self) -> Sequence[str]:
-        """The names and addresses that a certificate there is always for."""
+        """The names and addresses that every certificate there includes."""
 
     def how_to_trust(self) -> Sequence[str]:
-        """Lines that show how a client comes to trust the certificate."""
+        """Lines that show how a client trusts the certificate."""
 
     def alone(self, work: Callable[[], Result], *names: str) -> Result:
-        """Do what reads and then writes these files as the only one who does.
+        """Run `work`, which reads and then writes these files, without other writers.
 
-        It may be done more than once: where another cannot be kept out, it is done again on what
-        the other wrote.
+        Where other writers cannot be locked out, it is run again after another has written.
 
         Raises:
-            Refused: they are not this command's to write.
+            Refused: this command may not write them.
         """

@@ -1,6 +1,6 @@
-"""Wait until the gateway of this machine has taken up a change.
+"""Wait until the gateway of this machine has loaded a change.
 
-Apart from `keys`, so that what only reads its file imports nothing of the network.
+Separate from `keys`, so that modules which only read the file need no network libraries.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PATIENCE = 5.0  # seconds
 
 
 def wait_until_known(key: str, port: int) -> None:
-    """Return when the gateway at a port of this machine takes a key, or cannot be asked."""
+    """Return when the gateway at a port of this machine accepts a key, or cannot be asked."""
     request = urllib.request.Request(
         f"https://localhost:{port}/models.json", headers={"x-api-key": key}
     )
@@ -35,5 +35,5 @@ def wait_until_known(key: str, port: int) -> None:
                     if refusal.code != 401:
                         return
             time.sleep(0.1)
-    except OSError:  # none runs, or it shows a certificate from elsewhere
+    except OSError:  # none runs, or its certificate is from another authority
         return

@@ -1,4 +1,4 @@
-"""What server, gateway and Prometheus will read, held to their own rules before they read it.
+"""Check the files of server, gateway and Prometheus by their own rules before they read them.
 
-Each check gives sentences, one for each thing that is wrong.
+Each check yields one sentence for each mistake.
 """

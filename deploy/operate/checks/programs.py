@@ -1,4 +1,4 @@
-"""The files of nginx and Prometheus, tried out by these programs themselves in their containers."""
+"""Check the files of nginx and Prometheus with these programs themselves, in their containers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PROMETHEUS = "/etc/prometheus/prometheus.yml"
 
 
 class Unchecked(Exception):
-    """The program is not here, or does not run; says which."""
+    """The program is not installed here, or does not run; the text says which."""
 
 
 def gateway(engine: docker.DockerClient, service: Mapping[str, Any]) -> Iterator[str]:
-    """What nginx says against its configuration, keys and certificates.
+    """What nginx finds wrong in its configuration, keys and certificates.
 
     Args:
-        engine: where.
-        service: the gateway of the compose file, with every variable put in.
+        engine: the container engine.
+        service: the gateway of the compose file, with every variable replaced.
 
     Raises:
-        Unchecked: its image is not here, or is not nginx.
+        Unchecked: its image is not on the engine, or is not nginx.
     """
     status, said = _run(engine, service, [*service["entrypoint"], "check"])
     if status:
@@ -39,10 +39,10 @@ def gateway(engine: docker.DockerClient, service: Mapping[str, Any]) -> Iterator
 
 
 def prometheus(engine: docker.DockerClient, service: Mapping[str, Any]) -> Iterator[str]:
-    """What promtool says against configuration and rules.
+    """What promtool finds wrong in configuration and rules.
 
     Raises:
-        Unchecked: neither its image nor the program is here.
+        Unchecked: neither its image nor the program is installed here.
     """
     try:
         status, said = _run(engine, service, ["promtool", "check", "config", _PROMETHEUS])
@@ -63,7 +63,7 @@ def prometheus(engine: docker.DockerClient, service: Mapping[str, Any]) -> Itera
 def _run(
     engine: docker.DockerClient, service: Mapping[str, Any], command: Sequence[str]
 ) -> tuple[int, list[str]]:
-    """Run a command in a container of its own that sees what the service's would; gone after it."""
+    """Run a command in a temporary container with the mounts of the service."""
     image = service["image"]
     try:
         engine.images.get(image)

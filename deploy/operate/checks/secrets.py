@@ -15,7 +15,7 @@ _FILES = ("keys.conf", "server.pem", "server.key", "client-ca.pem")
 
 
 def problems() -> Iterator[str]:
-    """What nginx would not take, or may not read: its container runs as another user."""
+    """What nginx would refuse or cannot read: its container runs as another user."""
     folder = secret_files.gateway()
     for path in (folder / name for name in _FILES):
         try:
@@ -37,16 +37,19 @@ def _pair() -> None:
     """Raises Refused unless certificate and key belong together."""
     certificate, key = (secret_files.gateway() / name for name in ("server.pem", "server.key"))
     if not certificate.exists():
-        return  # the gateway makes both
+        return  # the gateway creates both
     if not key.exists():
-        raise Refused(f"{key} is missing, the key of {certificate}")
+        raise Refused(
+            f"{key} is missing, the key of {certificate}; put it there, or run "
+            "`python -m deploy certificates --force`"
+        )
     try:
         public = load_pem_private_key(key.read_bytes(), password=None).public_key()
     except (TypeError, ValueError):
-        raise Refused(f"{key} is no private key without a password") from None
+        raise Refused(f"{key} is not a private key in PEM form without a password") from None
     try:
         chain = x509.load_pem_x509_certificates(certificate.read_bytes())
     except ValueError:
-        return  # told by `certificates.read`
+        return  # reported by `certificates.read`
     if chain[0].public_key() != public:
-        raise Refused(f"{key} is not the key of {certificate}")
+        raise Refused(f"{key} does not belong to {certificate}; put the matching pair there")

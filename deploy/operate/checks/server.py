@@ -23,20 +23,20 @@ _MESSAGES = {
     MONITORING: text_files.MonitoringConfig,
 }
 _SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # as exported; stands in paths and metrics
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # as at export; it is part of paths and metrics
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-# Strings and comments, passed over, or a number that begins with 0 and goes on.
+# Strings and comments, which are skipped, or a number of several digits that begins with 0.
 _OCTAL = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#.*|(?<![\w.])-?(0[0-9]+)(?![\w.])""")
 _PLACE = re.compile(r"(\d+):\d+ : (.*)", re.DOTALL)
 
 
 def problems(files: Mapping[str, bytes], models: Path, running: bytes = b"") -> Iterator[str]:
-    """What the server would refuse, or do otherwise than it looks.
+    """What the server would refuse, or would read differently than it looks.
 
     Args:
-        files: the files' contents by name.
-        models: the folder that the server sees as /models.
-        running: the `models.config` of servers that run, which refuse some changes.
+        files: the contents of the files by name.
+        models: the folder that is mounted as /models.
+        running: the `models.config` of running servers, which refuse some changes.
     """
     parsed = {}
     for name, message in _MESSAGES.items():
@@ -48,7 +48,7 @@ def problems(files: Mapping[str, bytes], models: Path, running: bytes = b"") -> 
             if name == BATCHING:
                 limits.read(parsed[name])
         except ValueError as error:
-            if not octal:  # which may be why
+            if not octal:  # which may be the cause
                 yield str(error)
         except ServingError as error:
             yield f"{_path(name)}: {error.message}"
@@ -56,10 +56,13 @@ def problems(files: Mapping[str, bytes], models: Path, running: bytes = b"") -> 
         return
     config = parsed[MODELS]
     if config.HasField("custom_model_config"):
-        yield f"{_path(MODELS)}: custom_model_config is nothing that the server can read"
+        yield f"{_path(MODELS)}: custom_model_config is not supported by the server; remove it"
     listed = config.model_config_list.config
     for name in sorted({model.name for model in listed if _count(listed, model.name) > 1}):
-        yield f"{_path(MODELS)}: there is more than one model {name!r}; the server takes none then"
+        yield (
+            f"{_path(MODELS)}: there is more than one model {name!r}, so the server loads none; "
+            "remove one"
+        )
     before = _models(running)
     for model in listed:
         for problem in _of_model(model, models, before.get(model.name)):
@@ -67,10 +70,10 @@ def problems(files: Mapping[str, bytes], models: Path, running: bytes = b"") -> 
 
 
 def misnamed(name: str) -> str:
-    """Why a model cannot be called so; "" if it can."""
+    """Why this cannot be the name of a model; "" if it can."""
     if _NAME.fullmatch(name):
         return ""
-    return f"{name!r} is no name: expected letters, digits, '_', '.', '-'"
+    return f"{name!r} is not a valid name: expected letters, digits, '_', '.', '-'"
 
 
 def _path(name: str) -> str:
@@ -78,17 +81,17 @@ def _path(name: str) -> str:
 
 
 def _parsed(name: str, content: bytes, message: Any) -> Any:
-    """The message that a file holds.
+    """The message in a file.
 
     Raises:
-        ValueError: none; says where and why.
+        ValueError: it holds no such message; the text says where and why.
     """
     if not content:
         raise ValueError(f"{_path(name)}: the file is missing or empty")
     try:
         return text_format.Parse(content.decode(), message)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{_path(name)}: byte {error.start} is no text") from None
+        raise ValueError(f"{_path(name)}: byte {error.start} is not UTF-8 text") from None
     except text_format.ParseError as error:
         place = _PLACE.fullmatch(str(error))
         line, why = place.groups() if place else ("", str(error))
@@ -99,7 +102,7 @@ def _parsed(name: str, content: bytes, message: Any) -> Any:
 def _models(text: bytes) -> dict[str, Any]:
     try:
         config = _parsed(MODELS, text, ModelServerConfig())
-    except ValueError:  # nothing runs, or what could not be started
+    except ValueError:  # nothing runs, or a configuration that could not be started
         return {}
     return {model.name: model for model in config.model_config_list.config}
 
@@ -113,7 +116,7 @@ def _octal(name: str, text: str) -> Iterator[str]:
         for found in _OCTAL.finditer(line):
             if digits := found[1]:
                 octal = re.fullmatch("[0-7]+", digits)
-                means = f"as octal, {int(digits, 8)}" if octal else "as nothing at all"
+                means = f"as octal, {int(digits, 8)}" if octal else "as no number at all"
                 yield (
                     f"{_path(name)}:{number}: {digits} begins with a zero: the server reads it "
                     f"{means}; write {int(digits)}"
@@ -124,25 +127,25 @@ def _of_model(model: Any, models: Path, before: Any) -> Iterator[str]:
     if wrong := misnamed(model.name):
         yield wrong
     if model.HasField("logging_config"):
-        yield "logging_config ends the server's start: it cannot log requests"
+        yield "the server cannot log requests, and does not start with a logging_config; remove it"
     platform = model.model_platform or ("tensorflow" if model.model_type == 1 else "")
     if platform != "tensorflow" or (model.model_platform and model.model_type):
-        yield 'its platform has to be named, and once: model_platform: "tensorflow"'
+        yield 'it needs exactly one model_platform: "tensorflow"'
     base = model.base_path
     if URI.match(base):
         return  # not on this disk
     if not base.startswith("/"):
-        yield f"base_path {base!r} is relative; the server wants an absolute one"
+        yield f"base_path {base!r} is relative; the server needs an absolute path"
         return
     folder = folder_of(base, models)
     if folder is None:
-        yield f"base_path {base!r} is not in the container, whose versions lie under {INSIDE}"
+        yield f"base_path {base!r} does not exist in the container; models are in {INSIDE}"
         return
     publish = f"publish one with `python -m export --name {folder.name}`"
     try:
         versions = model_config.versions(folder)
     except OSError as error:
-        # The server would load no version of any model until that folder exists.
+        # Until that folder exists, the server would load no version of any model.
         yield f"{folder} holds no version: {error.strerror}; {publish}"
         return
     if not versions:
@@ -156,11 +159,11 @@ def _of_versions(
 ) -> Iterator[str]:
     for number in model.model_version_policy.specific.versions:
         if number not in versions:
-            yield f"version {number} of its policy is not in {folder}"
+            yield f"its policy names version {number}, which is not in {folder}"
     wanted = model_config.model(model).wanted(versions)
     for number in sorted(wanted):
         if not any((versions[number] / file).is_file() for file in _SAVED_MODEL):
-            yield f"{versions[number]} is no version: it holds no {_SAVED_MODEL[0]}"
+            yield f"{versions[number]} is not a version: it has no {_SAVED_MODEL[0]}"
         if (own := versions[number] / limits.PARAMETERS_FILE).exists():
             try:
                 limits.read(text_files.read(own, text_files.BatchingParameters()))
@@ -168,9 +171,9 @@ def _of_versions(
                 yield f"{own}: {error.message}"
     for label, number in sorted(model.version_labels.items()):
         if number not in versions:
-            yield f"label {label!r} is for version {number}, which is not in {folder}"
+            yield f"label {label!r} names version {number}, which is not in {folder}"
         elif number not in wanted:
-            yield f"label {label!r} is for version {number}, which its policy does not serve"
+            yield f"label {label!r} names version {number}, which its policy does not serve"
         elif before is not None and label in before.version_labels:
             moved = before.version_labels[label] != number
             if moved and number not in model_config.model(before).wanted(versions):

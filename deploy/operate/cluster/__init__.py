@@ -9,13 +9,13 @@ from deploy.operate.errors import InputError
 
 
 def chosen(options: argparse.Namespace) -> Kubectl | None:
-    """The cluster that a command line means (`command_line.on_cluster`); None: this machine.
+    """The cluster of a command line (`command_line.on_cluster`); None: this machine.
 
     Raises:
-        InputError: it names a part of a cluster, and means none.
+        InputError: an option of a cluster without --kubernetes.
     """
     if options.kubernetes:
         return Kubectl(options.namespace, options.context)
     if options.namespace or options.context:
-        raise InputError("--namespace and --context are of a cluster's: with --kubernetes")
+        raise InputError("--namespace and --context need --kubernetes")
     return None

@@ -1,6 +1,6 @@
 """A namespace of the operator's cluster, through `kubectl`.
 
-Contexts, logins and their plugins are the operator's own; a library would not know all of them.
+It uses the operator's contexts, logins and plugins, which a library would not all support.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LABELS = {"app.kubernetes.io/part-of": "digits-serving"}
 _TIMEOUT = 30  # seconds for one request to the cluster
 _REFRESHED = "digits-serving/refreshed"
 _FROM_SERVER = re.compile(r"Error from server \((?P<reason>\w+)\): (?P<message>.*)", re.DOTALL)
-_LOG_LINE = re.compile(r"[IWEF]\d{4} .*")  # kubectl's own, before the sentence that counts
+_LOG_LINE = re.compile(r"[IWEF]\d{4} .*")  # log lines of kubectl, before the error itself
 
 
 class Conflict(Exception):
-    """Another has made or changed the object since it was read."""
+    """Another writer has created or changed the object since it was read."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Kubectl:
     """A namespace of a cluster.
 
     Attributes:
-        named: the namespace that was asked for; None: the context's.
+        named: the requested namespace; None: the context's.
         context: of the kubeconfig; None: the current one.
     """
 
@@ -43,19 +43,19 @@ class Kubectl:
 
     @functools.cached_property
     def namespace(self) -> str:
-        """Its name."""
+        """The name of the namespace."""
         view = ("config", "view", "--minify", "--output=jsonpath={..namespace}")
         return self.named or self.run(*view).strip() or "default"
 
     def run(self, *arguments: str, given: str | None = None) -> str:
-        """Run to the end; what it wrote on standard output.
+        """Run to the end and return its standard output.
 
         Args:
             arguments: of `kubectl`.
-            given: on standard input.
+            given: standard input.
 
         Raises:
-            Conflict: another has made or changed the object.
+            Conflict: another writer has created or changed the object.
             Refused: everything else, in a sentence that says what to do.
         """
         try:
@@ -100,10 +100,10 @@ class Kubectl:
         return pods
 
     def write(self, changed: Mapping[str, Any]) -> Object:
-        """Make an object, or replace the one that was read; as it is then.
+        """Create an object, or replace the one that was read; returns the result.
 
         Raises:
-            Conflict: it is no longer as it was read, or is there already.
+            Conflict: it has changed since it was read, or exists already.
         """
         verb = "replace" if "resourceVersion" in changed["metadata"] else "create"
         given = json.dumps(changed)
@@ -113,7 +113,7 @@ class Kubectl:
         return written
 
     def refresh(self, deployment: str) -> None:
-        """Have its pods see changed ConfigMaps and Secrets at once, not within two minutes.
+        """Make the pods see changed ConfigMaps and Secrets at once, not within two minutes.
 
         A kubelet looks at the volumes of a pod when anything about the pod changes:
         https://kubernetes.io/docs/tasks/configure-pod-container/configure-pod-configmap/
@@ -133,7 +133,7 @@ class Kubectl:
     def _expect_namespace(self) -> None:
         try:
             found = self.run("get", "namespace", self.namespace, "--ignore-not-found")
-        except Refused:  # who may use a namespace need not be let look at it
+        except Refused:  # a user of a namespace may lack the right to read it
             return
         if not found:
             raise Refused(self._no_namespace(self.namespace))
@@ -141,7 +141,7 @@ class Kubectl:
     def _no_namespace(self, name: str) -> str:
         return (
             f"the cluster has no namespace {name!r}; `kubectl create namespace {name}` makes it, "
-            "--namespace names another"
+            "or choose another with --namespace"
         )
 
     def _failure(self, said: str) -> Exception:
@@ -156,20 +156,20 @@ class Kubectl:
             return Refused(self._no_namespace(missing[1]))
         if reason == "Forbidden":
             return Refused(
-                f"the cluster does not let you: {message}; ask who runs it for a role that may, or "
-                "name another --namespace or --context"
+                f"the cluster does not allow this: {message}; ask its administrator for a role that "
+                "may, or choose another --namespace or --context"
             )
         if "logged in" in message or reason == "Unauthorized":
-            return Refused(f"the cluster does not know you: {message}; log in to it anew")
+            return Refused(f"the cluster does not know you: {message}; log in to it again")
         if reason or last.startswith("error: the server doesn't have"):
             return Refused(f"the cluster refused: {message}")
         return Refused(
             f"no cluster is reached: {message.removeprefix('error: ')}; `kubectl config "
-            "get-contexts` lists those that kubectl knows, --context names one of them"
+            "get-contexts` lists those that kubectl knows; choose one with --context"
         )
 
 
 _MISSING = (
-    "kubectl is not installed, and by it a cluster is reached; "
+    "kubectl is not installed, but a cluster is reached through it; "
     "https://kubernetes.io/docs/tasks/tools/ says how to install it"
 )

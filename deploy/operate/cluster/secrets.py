@@ -21,15 +21,15 @@ from deploy.operate.errors import Refused
 
 GATEWAY = "gateway"
 GATEWAY_KEYS, GATEWAY_TLS = "gateway-keys", "gateway-tls"
-# Of the form that an Issuer of cert-manager takes as its CA; no pod mounts it.
+# In the form that an Issuer of cert-manager needs for its CA; no pod mounts it.
 GATEWAY_CA = "gateway-ca"
-_TRIES = 20  # of a change that others get ahead of
+_TRIES = 20  # attempts, while others write at the same time
 _TYPES = {
     GATEWAY_KEYS: "Opaque",
     GATEWAY_TLS: "kubernetes.io/tls",
     GATEWAY_CA: "kubernetes.io/tls",
 }
-# File → the Secrets, and their keys, that hold it; it is read from the first.
+# File → Secrets and their keys with this file; it is read from the first.
 _PLACES = {
     KEYS: [(GATEWAY_KEYS, KEYS)],
     AUTHORITY_KEY: [(GATEWAY_CA, "tls.key")],
@@ -42,19 +42,19 @@ _CERT_MANAGER = "cert-manager.io/certificate-name"
 
 @dataclass
 class Secrets:
-    """The Secrets of a namespace as a `Store`; each is written at once, if nobody else did."""
+    """The Secrets of a namespace as a `Store`; each is written only if no one else has."""
 
     kubectl: Kubectl
     _read: dict[str, Object | None] = field(default_factory=dict)
 
     def read(self, name: str) -> bytes | None:
-        """What is held under a file's name; None if nothing is."""
+        """The content of a file; None if there is none."""
         secret, key = _PLACES[name][0]
         data = (self._secret(secret) or {}).get("data") or {}
         return base64.b64decode(data[key]) if key in data else None
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Replace what is held under these names.
+        """Replace these files.
 
         Raises:
             Conflict: another has written a Secret since it was read.
@@ -68,7 +68,7 @@ class Secrets:
             found = self._secret(secret) or _new(secret)
             data = {**(found.get("data") or {}), **changed}
             self._read[secret] = self.kubectl.write({**found, "data": data})
-        with contextlib.suppress(Refused, Conflict):  # else they are seen a little later
+        with contextlib.suppress(Refused, Conflict):  # otherwise they are seen a little later
             self.kubectl.refresh(GATEWAY)
 
     def called(self, name: str) -> str:
@@ -77,12 +77,12 @@ class Secrets:
         return f"Secret {secret} of namespace {self.kubectl.namespace}, {key}"
 
     def hosts(self) -> Sequence[str]:
-        """Those of the gateway's Service, and of a forwarded port."""
+        """The names of the gateway's Service, and of a forwarded port."""
         service = f"{GATEWAY}.{self.kubectl.namespace}"
         return (*LOCAL, GATEWAY, service, f"{service}.svc", f"{service}.svc.cluster.local")
 
     def how_to_trust(self) -> Sequence[str]:
-        """With kubectl; pods mount it."""
+        """Examples with kubectl; pods mount the file."""
         get = " ".join(self.kubectl.command("get", "secret", GATEWAY_TLS))
         return (
             f"{get} --output=jsonpath='{{.data.ca\\.crt}}' | base64 -d >ca.pem",
@@ -90,11 +90,11 @@ class Secrets:
         )
 
     def alone(self, work: Callable[[], Result], *names: str) -> Result:
-        """Do it, and again on what another has written meanwhile.
+        """Run `work`, and again if another has written meanwhile.
 
         Raises:
-            Refused: cert-manager or another controller would write it over, or others change it
-                all the time.
+            Refused: cert-manager or another controller would overwrite it, or others keep changing
+                it.
         """
         for _ in range(_TRIES):
             self._read.clear()
@@ -111,12 +111,12 @@ class Secrets:
         if certificate := metadata.get("annotations", {}).get(_CERT_MANAGER):
             raise Refused(
                 f"Secret {secret} is cert-manager's, of Certificate {certificate}, and would be "
-                "written over: change that, or delete it and then the Secret"
+                "overwritten: change that, or delete it and then the Secret"
             )
         for owner in metadata.get("ownerReferences", []):
             raise Refused(
-                f"Secret {secret} belongs to {owner['kind']} {owner['name']}, and would be written "
-                "over: change that, or delete it and then the Secret"
+                f"Secret {secret} belongs to {owner['kind']} {owner['name']}, and would be "
+                "overwritten: change that, or delete it and then the Secret"
             )
 
     def _secret(self, name: str) -> Object | None:

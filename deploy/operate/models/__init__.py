@@ -1,1 +1,1 @@
-"""Which models are served: put into this machine's configuration, taken out of it, and listed."""
+"""Which models are served: added to this machine's configuration, removed from it, and listed."""

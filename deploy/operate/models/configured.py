@@ -1,4 +1,4 @@
-"""The models that this machine's servers are to serve, in a file that is not in git."""
+"""The models that this machine serves, in a file that is not in git."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from deploy.served import everywhere
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model that is configured, or that lies among the models.
+    """A model that is configured, or that is in the models folder.
 
     Attributes:
         name: of the model, or of its folder.
-        base_path: as the server sees it; "" if it is not configured.
-        on_disk: its versions; None where they cannot be looked at.
+        base_path: the path inside the server; "" if it is not configured.
+        on_disk: its versions; None if they cannot be read.
         labels: label → version.
         served: the versions that every running replica has AVAILABLE; None if none is known to run.
     """
@@ -71,24 +71,24 @@ def lines(rows: Sequence[Row]) -> list[str]:
 
 
 def with_one_more(name: str, path: str | None) -> tuple[str, list[str]]:
-    """The configuration with a model added; the names of the bundle's own that are left out of it.
+    """The configuration with a model added, and the names of the bundle's models left out of it.
 
-    Those are left out when this machine gets a file of its own, if they have no version here.
+    A model of the bundle is left out of the first file of this machine if it has no version here.
 
     Args:
-        name: as callers will ask for it.
-        path: its folder, on this machine or as the server sees it, or a bucket's URI; None: that
-            of its name among the models.
+        name: the name that callers use.
+        path: its folder, on this machine or inside the server, or a bucket's URI; None: the
+            folder of its name in the models folder.
 
     Raises:
-        InputError: that is no name, or no path that the server sees.
-        Refused: it is configured already.
+        InputError: the name is not valid, or the server cannot reach the path.
+        Refused: it is already configured.
     """
     if wrong := server.misnamed(name):
         raise InputError(wrong)
     configured, place = served.models(), served.place(served.MODELS)
     if any(one.name == name for one in configured):
-        raise Refused(f"{name} is configured already, in {place}")
+        raise Refused(f"{name} is already configured, in {place}")
     text = editing.added(place.read_text(), name, _base_path(name, path))
     is_own = place.parent == served.OWN
     left_out = [one.name for one in configured if not is_own and _on_disk(one.base_path) == []]
@@ -98,24 +98,24 @@ def with_one_more(name: str, path: str | None) -> tuple[str, list[str]]:
 
 
 def without(name: str) -> str:
-    """The configuration with a model less; its versions stay on disk.
+    """The configuration without a model; its versions stay on disk.
 
     Raises:
-        Refused: it is not configured, or the last.
+        Refused: it is not configured, or it is the last one.
     """
     names = [one.name for one in served.models()]
     if name not in names:
-        raise Refused(f"{name} is not configured; what is: {', '.join(names) or 'nothing'}")
+        raise Refused(f"{name} is not configured; configured: {', '.join(names) or 'none'}")
     if len(names) == 1:
         raise Refused(
-            f"{name} is the only model, and a server of none is never well; add another before, "
-            "or end it with `python -m deploy down`"
+            f"{name} is the only model, and a server without models is never healthy; add another "
+            "first, or stop everything with `python -m deploy down`"
         )
     return editing.removed(served.place(served.MODELS).read_text(), name)
 
 
 def _base_path(name: str, path: str | None) -> str:
-    """What the server calls the folder."""
+    """The path of the folder inside the server."""
     if path is None:
         return str(served.INSIDE / name)
     root = served.models_folder()
@@ -124,8 +124,8 @@ def _base_path(name: str, path: str | None) -> str:
     folder = Path(path).resolve()
     if not folder.is_relative_to(root):
         raise InputError(
-            f"--path {path}: {folder} is not in {root}, which is all that the servers see; move it "
-            "there, or set MODELS"
+            f"--path {path}: {folder} is not in {root}, the only folder that servers read; move "
+            "it there, or set MODELS"
         )
     return str(served.INSIDE / folder.relative_to(root))
 

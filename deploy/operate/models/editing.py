@@ -1,7 +1,7 @@
-"""The text of a `models.config`, changed in one model: comments and all else stay.
+"""Edit one model in the text of a `models.config`; comments and all else stay.
 
-A text that is not laid out as the bundle's own is written anew, and says the same without comments.
-All functions raise `text_format.ParseError` if the text is no ModelServerConfig.
+A text with another layout than the bundle's file is rewritten: same meaning, without comments.
+All functions raise `text_format.ParseError` if the text is not a ModelServerConfig.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from google.protobuf import text_format
 
 from deploy.server_messages import ModelServerConfig
 
-# From its first line to the brace that stands beneath it.
+# From its first line to the closing brace of the same indentation.
 _MODEL = re.compile(r"^([ \t]*)config\b[^}>\n]*\n(?:.*\n)*?\1\}.*\n", re.MULTILINE)
-# What says which of its versions are served; in one line, or likewise.
+# Its policy and labels; in one line, or as above.
 _VERSIONS = re.compile(
     r"^([ \t]*)(?:model_version_policy|version_labels)\b(?:.*\}|[^}>\n]*\n(?:.*\n)*?\1\}).*\n",
     re.MULTILINE,
@@ -45,7 +45,7 @@ def removed(text: str, name: str) -> str:
 
 
 def serving(text: str, name: str, versions: Iterable[int], labels: Mapping[str, int]) -> str:
-    """The text in which that model serves these versions, or else the newest, by these labels."""
+    """The text in which that model serves these versions, or the newest, with these labels."""
     config = text_format.Parse(text, ModelServerConfig())
     model = next(model for model in config.model_config_list.config if model.name == name)
     model.ClearField("model_version_policy")
@@ -72,5 +72,5 @@ def _one_that_says(config: ModelServerConfig, texts: Iterable[str]) -> str:
         with contextlib.suppress(text_format.ParseError):
             if text_format.Parse(text, ModelServerConfig()) == config:
                 return text
-    anew: str = text_format.MessageToString(config)
-    return anew
+    rewritten: str = text_format.MessageToString(config)
+    return rewritten

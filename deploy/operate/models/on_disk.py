@@ -1,4 +1,4 @@
-"""Versions on disk, as an operator names them."""
+"""Find a version on disk by what the operator typed."""
 
 from __future__ import annotations
 
@@ -73,17 +73,17 @@ def version(name: str, number: int | None) -> tuple[int, Path]:
 
 
 def at(folder: Path, name: str | None) -> tuple[str, int, Path]:
-    """The same of a version that lies anywhere; 1, where its folder has no number for a name.
+    """The same for a version in any folder; number 1 if the folder's name is not a number.
 
     Args:
         folder: of the version.
         name: None: the name of the folder around it.
 
     Raises:
-        InputError: there is none, or that is no name.
+        InputError: there is none, or the name is not valid.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; expected that of a version")
+        raise InputError(f"{folder} is not a folder; expected the folder of a version")
     name = meant(name or folder.resolve().parent.name)
     return name, int(folder.name) if folder.name.isdecimal() else 1, folder
 

@@ -1,1 +1,1 @@
-"""The containers: starting them, looking at them, taking them away."""
+"""The containers: start, status and removal."""

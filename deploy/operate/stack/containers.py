@@ -1,4 +1,4 @@
-"""The bundle's containers, networks and volumes, as the engine sees them."""
+"""The bundle's containers, networks and volumes, as the engine reports them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Container:
     """One container of a service.
 
     Attributes:
-        id: the engine's name for it.
+        id: the engine's id.
         name: `<service>-<number>`.
-        service: of the compose file.
-        image: what it was made from.
+        service: its name in the compose file.
+        image: the image it runs.
         state: created, running, restarting, exited, …
-        health: starting, healthy or unhealthy; "" if nobody looks after it.
-        since: when it was started, or ended; None if it never ran.
-        restarts: how often the engine has started it again.
-        ports: port inside (`8443/tcp`) → host and port outside.
-        address: on the project's network; "" if it is on none.
+        health: starting, healthy or unhealthy; "" if it has no health check.
+        since: when it was started or ended; None if it never ran.
+        restarts: how often the engine has restarted it.
+        ports: port in the container (`8443/tcp`) → host and port outside.
+        address: on the project's network; "" if it has none.
     """
 
     id: str
@@ -45,25 +45,25 @@ class Container:
 
     @property
     def condition(self) -> str:
-        """State and health in a word."""
+        """State and health as one word."""
         return self.health if self.state == "running" and self.health else self.state
 
     @property
-    def well(self) -> bool:
-        """It runs, and whoever looks after it is content."""
+    def healthy(self) -> bool:
+        """It runs, and its health check, if it has one, passes."""
         return self.condition in ("running", "healthy")
 
 
 def of_project(engine: docker.DockerClient, project: str) -> list[Container]:
     """The project's containers, running or not, by name."""
     labels = {"label": [f"{_PROJECT}={project}", f"{_SERVICE}"]}
-    # One that goes away between being listed and being looked at is left out.
+    # A container that is removed between listing and inspection is left out.
     found = engine.containers.list(all=True, filters=labels, ignore_removed=True)
     return sorted((_container(one.attrs) for one in found), key=lambda one: one.name)
 
 
 def names(kind: Any, project: str) -> list[str]:
-    """What else the project has: `kind` is the engine's `networks` or `volumes`."""
+    """Names of what else the project has: `kind` is the engine's `networks` or `volumes`."""
     return sorted(one.name for one in kind.list(filters={"label": f"{_PROJECT}={project}"}))
 
 

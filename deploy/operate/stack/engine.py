@@ -1,4 +1,4 @@
-"""What this machine has to run the bundle with: a container engine, Compose, perhaps a GPU."""
+"""What this machine offers to run the bundle: a container engine, Compose, perhaps a GPU."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from deploy import FOLDER
 from deploy.operate import interrupts
 from deploy.operate.errors import Refused
 
-_TIMEOUT = 30  # seconds for one question to the engine
+_TIMEOUT = 30  # seconds for one request to the engine
 
 
 @contextlib.contextmanager
 def connect() -> Iterator[docker.DockerClient]:
-    """The engine that the `docker` command talks to, after it answered.
+    """The engine that the `docker` command uses; it has answered.
 
     Raises:
-        Refused: there is no engine, it is not ours to use, or it failed later, inside the `with`.
+        Refused: there is no engine, this user may not use it, or it failed inside the `with`.
     """
     try:
         with contextlib.closing(_connect()) as engine:
@@ -39,7 +39,7 @@ def connect() -> Iterator[docker.DockerClient]:
 
 @contextlib.contextmanager
 def connect_if_any(say: Callable[[str], None]) -> Iterator[docker.DockerClient | None]:
-    """As `connect`; None, and a line that says why, where no engine answers.
+    """As `connect`; None, and a line that says why, if no engine answers.
 
     Raises:
         Refused: it failed later, inside the `with`.
@@ -49,13 +49,13 @@ def connect_if_any(say: Callable[[str], None]) -> Iterator[docker.DockerClient |
         try:
             client = opened.enter_context(connect())
         except Refused as error:
-            say(f"not known what runs: {error}")
+            say(f"cannot find out what runs: {error}")
         yield client
 
 
 def _connect() -> docker.DockerClient:
     _docker("compose", "version", missing="Docker has no Compose plugin; install it")
-    # The command heeds contexts, the SDK only DOCKER_HOST: they should mean the same engine.
+    # The command follows contexts, the SDK only DOCKER_HOST: both have to use the same engine.
     host = _docker("context", "inspect", "--format={{.Endpoints.docker.Host}}").strip()
     try:
         return docker.from_env(
@@ -67,7 +67,7 @@ def _connect() -> docker.DockerClient:
         if "Permission denied" in str(error):
             raise Refused(
                 f"you may not use the container engine at {host}; join its group "
-                "(`sudo usermod -aG docker $USER`, then log in anew)"
+                "(`sudo usermod -aG docker $USER`, then log in again)"
             ) from error
         raise Refused(
             f"no container engine answers at {host}; start it (`sudo systemctl start docker`) or "
@@ -76,10 +76,10 @@ def _connect() -> docker.DockerClient:
 
 
 def gpu(engine: docker.DockerClient) -> str | None:
-    """How the engine hands a GPU to a container: `gpu`, by NVIDIA's runtime, `cdi`, or not at all.
+    """How the engine gives a GPU to a container: `gpu` (NVIDIA's runtime), `cdi`, or None.
 
-    By CDI alone, Docker 28.2 and later list the devices; 25 and later only the folders in which
-    their specifications lie, on the engine's machine.
+    Without that runtime, Docker 28.2 and later list the CDI devices; 25 and later only list the
+    folders of their specifications, on the engine's machine.
     """
     info = engine.info()
     if "nvidia" in info["Runtimes"]:
@@ -93,11 +93,11 @@ def gpu(engine: docker.DockerClient) -> str | None:
 
 
 class Compose:
-    """`docker compose` as it is for this machine, from wherever it is called.
+    """`docker compose` with the settings of this machine, from any working directory.
 
     Args:
-        environment: whole, in place of this process's; it goes before the machine's settings.
-        profiles: which optional services take part beside those of the settings; `*` is all.
+        environment: all variables, instead of this process's; they override the machine's settings.
+        profiles: optional services to include beside those of the settings; `*` is all.
     """
 
     def __init__(
@@ -114,10 +114,10 @@ class Compose:
         return ["docker", "compose", *self._options, *arguments]
 
     def run(self, *arguments: str) -> str:
-        """Run to the end; what it wrote on standard output.
+        """Run to the end and return its standard output.
 
         Raises:
-            Refused: it failed; holds the last line of what it said.
+            Refused: it failed; the text has the last line of its output.
         """
         done = subprocess.run(
             self.command(*arguments),
@@ -125,7 +125,7 @@ class Compose:
             capture_output=True,
             text=True,
             check=False,
-            start_new_session=True,  # a Ctrl-C does not leave half of it undone
+            start_new_session=True,  # Ctrl-C does not interrupt it halfway
         )
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
@@ -134,10 +134,10 @@ class Compose:
 
     @contextlib.contextmanager
     def running(self, *arguments: str, grace: float = 0) -> Iterator[Callable[[], bool]]:
-        """Run meanwhile; gives a function that tells whether it is done, or raises Refused.
+        """Run in the background; gives a function that tells whether it is done, or raises Refused.
 
-        Afterwards it has `grace` seconds to come to an end. The engine goes on with what it was
-        asked for when Compose is ended: a container would appear after all others were removed.
+        Afterwards it has `grace` seconds to finish. The engine continues with a request even if
+        Compose is killed: a container could appear after all others were removed.
         """
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
@@ -146,7 +146,7 @@ class Compose:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for this process, which ends Compose in order
+                start_new_session=True,  # Ctrl-C is for this process, which ends Compose cleanly
             )
 
             def ended() -> bool:
@@ -166,7 +166,7 @@ class Compose:
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
-        """The files as Compose understands them, with every variable put in."""
+        """The compose files as Compose reads them, with every variable replaced."""
         config: dict[str, Any] = json.loads(self.run("config", "--format=json"))
         return config
 
@@ -186,9 +186,9 @@ def _docker(*arguments: str, missing: str | None = None) -> str:
 def _explained(said: str) -> str:
     if taken := re.search(r":(\d+)\b.*(already allocated|already in use)", said):
         return (
-            f"port {taken[1]} of this machine is taken by another program; stop that, or choose "
+            f"port {taken[1]} of this machine is taken by another program; stop it, or choose "
             "another with GATEWAY_PORT, GRPC_PORT, REST_PORT, PROMETHEUS_PORT or GRAFANA_PORT"
         )
     if "could not select device driver" in said:
-        return "the engine has no GPU for a container; --cpu serves without one"
+        return "the engine has no GPU for containers; use --cpu to serve on the CPU"
     return said.strip().splitlines()[-1]

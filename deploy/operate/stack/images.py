@@ -1,4 +1,4 @@
-"""The images of the containers: pulled or built before anything that runs is touched."""
+"""The images of the containers: pulled or built before running containers change."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from deploy.operate.errors import Refused
 from deploy.operate.stack.engine import Compose
 from tfserving_client.command.progress import Progress
 
-_LOOK = 0.3  # seconds between two looks
+_LOOK = 0.3  # seconds between two checks
 
 
 def fetch(engine: docker.DockerClient, compose: Compose, services: Iterable[str]) -> None:
-    """Pull what is not there, and build what may have changed.
+    """Pull missing images, and build those that may have changed.
 
     Raises:
-        Refused: an image cannot be had.
+        Refused: an image is not available.
     """
     for name in services:
         service = compose.config["services"][name]
@@ -31,12 +31,12 @@ def fetch(engine: docker.DockerClient, compose: Compose, services: Iterable[str]
 
 
 def _need(engine: docker.DockerClient, image: str) -> None:
-    """Pull an image that is not there."""
+    """Pull an image if it is missing."""
     with contextlib.suppress(docker.errors.ImageNotFound):
         engine.images.get(image)
         return
     print(f"pull    {image}", file=sys.stderr)
-    layers: dict[str, tuple[int, int]] = {}  # done and all, in bytes
+    layers: dict[str, tuple[int, int]] = {}  # done and total, in bytes
 
     def text(seconds: float) -> str:
         done, size = (sum(column) / 1e6 for column in zip(*layers.values(), (0, 0), strict=True))
@@ -56,7 +56,7 @@ def _need(engine: docker.DockerClient, image: str) -> None:
 
 
 def _build(compose: Compose, service: str) -> None:
-    """Build an image anew if anything in it has changed."""
+    """Build an image again if anything in it has changed."""
     print(f"build   {service}", file=sys.stderr)
     with (
         compose.running("build", service) as ended,

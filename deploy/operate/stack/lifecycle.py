@@ -1,7 +1,7 @@
-"""Bring the bundle up, wait until all of it is well, and take it down.
+"""Start the bundle, wait until all of it is healthy, and remove it.
 
-Servers are replaced one at a time: a new one is started beside the old, which goes when the new one
-is well. So an image or a flag that does not work is seen on a container that nobody needs.
+Servers are replaced one at a time: a new one is started beside the old one, which is removed when
+the new one is healthy. So a wrong image or flag shows on a container without callers.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from deploy.operate.stack.containers import Container, names, of_project
 from deploy.operate.stack.engine import Compose
 from tfserving_client.command.progress import Progress
 
-_LOOK = 0.3  # seconds between two looks
-_GRACE = 30  # seconds to create and start containers on a busy machine; mostly it takes one
-_CRASHES = 3  # restarts of a new container that are not waited beyond
+_LOOK = 0.3  # seconds between two checks
+_GRACE = 30  # seconds to create and start containers on a busy machine; usually one
+_CRASHES = 3  # restarts of a new container after which it is given up
 _LOG_LINES = 20
-CANARY_PROFILE = "canary"  # the profile of a server that answers some of the callers
+CANARY_PROFILE = "canary"  # the profile of the server of a canary
 # The variable that replaces the image of a service.
 _IMAGES = {
     "serving": "TFS_IMAGE",
@@ -47,7 +47,7 @@ def needed(compose: Compose) -> list[str]:
 
 
 def monitoring(compose: Compose) -> list[str]:
-    """The services that watch them; none if the profile takes no part."""
+    """The services of the monitoring; none if its profile is off."""
     services: Mapping[str, Mapping[str, Any]] = compose.config["services"]
     return [
         name
@@ -57,11 +57,11 @@ def monitoring(compose: Compose) -> list[str]:
 
 
 def as_it_runs(engine: docker.DockerClient, wanted: Compose) -> Compose:
-    """What runs now, for Compose: the settings and images that the containers were made with."""
+    """What runs now, for Compose: the settings and images of the existing containers."""
     there = of_project(engine, wanted.config["name"])
     images_then = {_IMAGES[one.service]: one.image for one in there if one.service in _IMAGES}
     replicas = sum(one.service == "serving" for one in there)
-    if settings.FILE.exists():  # it says the rest
+    if settings.FILE.exists():  # it has the rest
         known = settings.names()
         then = {name: value for name, value in wanted.environment.items() if name not in known}
     else:
@@ -70,20 +70,20 @@ def as_it_runs(engine: docker.DockerClient, wanted: Compose) -> Compose:
 
 
 def up(engine: docker.DockerClient, compose: Compose, before: Compose, *, timeout: float) -> None:
-    """Start what does not run yet, replace what has changed, and return when all of it is well.
+    """Start what does not run, replace what has changed, and return when all is healthy.
 
-    Lines of progress go to standard error. Whatever ends this early, Ctrl-C too: what it started
-    is removed again, and what had run before stays, or runs again.
+    Lines of progress go to standard error. If this ends early, also by Ctrl-C, what it started
+    is removed, and what ran before stays or is started again.
 
     Args:
-        engine: where.
-        compose: what, with images that are there.
-        before: what ran until now, to go back to.
-        timeout: seconds from the start of a container until it is well.
+        engine: the container engine.
+        compose: the configuration, whose images are on the engine.
+        before: what ran until now, for the way back.
+        timeout: seconds from the start of a container until it is healthy.
 
     Raises:
-        Refused: a port is missing, or a container is not well in time; says which and why, after
-            the end of its log.
+        Refused: a port is not free, or a container is not healthy in time; says which and why,
+            after the end of its log.
     """
     _change(engine, compose, before, needed(compose), timeout)
 
@@ -91,10 +91,10 @@ def up(engine: docker.DockerClient, compose: Compose, before: Compose, *, timeou
 def watch(
     engine: docker.DockerClient, compose: Compose, before: Compose, *, timeout: float
 ) -> None:
-    """Start the monitoring, or end it where it takes no part any more.
+    """Start the monitoring, or remove it if it is switched off.
 
     Raises:
-        Refused: as `up`, or an image cannot be had; server and gateway go on.
+        Refused: as `up`, or an image is not available; server and gateway keep running.
     """
     if services := monitoring(compose):
         images.fetch(engine, compose, services)
@@ -108,10 +108,10 @@ def watch(
 
 
 def start(engine: docker.DockerClient, compose: Compose, service: str, *, timeout: float) -> None:
-    """Start one service beside what runs, and return when it is well.
+    """Start one service beside what runs, and return when it is healthy.
 
     Raises:
-        Refused: it is not well in time; says why.
+        Refused: it is not healthy in time; says why.
     """
     known = {one.id for one in of_project(engine, compose.config["name"])}
     _start(engine, compose, ["up", "--detach", "--no-deps", service], [service], timeout, known)
@@ -120,13 +120,13 @@ def start(engine: docker.DockerClient, compose: Compose, service: str, *, timeou
 def down(engine: docker.DockerClient, compose: Compose) -> list[str]:
     """Remove all containers and networks; the names of what was removed.
 
-    Volumes without a name go with their containers; those with one, the monitoring's memory, stay.
+    Anonymous volumes are removed with their containers; named ones, the monitoring's data, stay.
     """
     project = compose.config["name"]
     there = [container.name for container in of_project(engine, project)]
     there += [f"network {name}" for name in names(engine.networks, project)]
     if there:
-        # `down` would leave volumes without a name behind, or with --volumes take all.
+        # `down` would leave anonymous volumes behind, or with --volumes remove all.
         compose.run("rm", "--stop", "--force", "--volumes")
         compose.run("down", "--remove-orphans")
     return there
@@ -156,12 +156,12 @@ def _change(
 def _replace_servers(
     engine: docker.DockerClient, compose: Compose, there: Sequence[Container], timeout: float
 ) -> None:
-    """Start a new server for each that is not as it should be any more, and then remove that."""
+    """Start a new server for each outdated one, and then remove the outdated one."""
     project = compose.config["name"]
     servers = [one for one in there if one.service == "serving"]
     outdated = [one for one in servers if _is_outdated(engine, compose, one)]
-    if not any(one.well for one in outdated):
-        return  # nobody is answered by them: no need for care
+    if not any(one.healthy for one in outdated):
+        return  # they answer no callers, so there is no need for care
     count, wanted = len(servers), compose.config["services"]["serving"]["scale"]
     for number, old in enumerate(outdated):
         if number < wanted:
@@ -177,7 +177,7 @@ def _replace_servers(
 
 
 def _is_outdated(engine: docker.DockerClient, compose: Compose, one: Container) -> bool:
-    """Whether Compose would make the container anew."""
+    """Whether Compose would recreate the container."""
     service, digest = compose.run("config", "--hash", one.service).split()
     attributes = engine.containers.get(one.id).attrs
     image = engine.images.get(compose.config["services"][service]["image"])
@@ -195,15 +195,15 @@ def _start(
     timeout: float,
     known: Collection[str],
 ) -> None:
-    """Run this command of Compose, and wait until every container of the services is well.
+    """Run this command of Compose, and wait until every container of the services is healthy.
 
-    One that was `known` before may end and be unhealthy on its way there.
+    A container that was `known` before may end and be unhealthy meanwhile.
     """
     found: list[Container] = []
     shown: dict[str, str] = {}
 
     def text(seconds: float) -> str:
-        waiting = [f"{one.name} {one.condition}" for one in found if not one.well]
+        waiting = [f"{one.name} {one.condition}" for one in found if not one.healthy]
         return f"        {', '.join(waiting) or 'starting'}, {seconds:.0f} of {timeout:g} s"
 
     with (
@@ -222,14 +222,14 @@ def _start(
                     shown[one.name] = one.condition
                     line = f"start   {one.name:<14} {one.condition:<12} {seconds:5.1f} s"
                     progress.print(line, sys.stderr)
-            unwell = [one for one in found if not one.well]
-            if started and not unwell:
+            unhealthy = [one for one in found if not one.healthy]
+            if started and not unhealthy:
                 return
-            hopeless = [one for one in unwell if one.id not in known and _hopeless(one)]
+            hopeless = [one for one in unhealthy if one.id not in known and _hopeless(one)]
             if hopeless or seconds > timeout:
                 break
             interrupts.pause(_LOOK)
-    words = ", ".join(_trouble(engine, one) for one in hopeless or unwell)
+    words = ", ".join(_trouble(engine, one) for one in hopeless or unhealthy)
     raise Refused(words if hopeless else f"after {timeout:g} s {words or 'nothing has started'}")
 
 
@@ -242,7 +242,7 @@ def _trouble(engine: docker.DockerClient, one: Container) -> str:
     container = engine.containers.get(one.id)
     log = container.logs(tail=_LOG_LINES).decode(errors="replace").rstrip()
     print(f"\nthe end of {one.name}'s log:\n{log}\n", file=sys.stderr)
-    state = "ends again and again" if one.restarts >= _CRASHES else f"is {one.condition}"
+    state = "exits again and again" if one.restarts >= _CRASHES else f"is {one.condition}"
     return f"{one.name} {state}: {causes.why(log, container.attrs['State'])}"
 
 
@@ -252,12 +252,12 @@ def _take_back(
     there: Sequence[Container],
     volumes: Collection[str],
 ) -> None:
-    """Remove what was not there, and start again what ran and was replaced."""
+    """Remove what is new, and start again what was replaced."""
     project = before.config["name"]
     known = {one.id for one in there}
     started = [one for one in of_project(engine, project) if one.id not in known]
     if started:
-        print("undo    what was started is removed again", file=sys.stderr)
+        print("undo    removing what was started", file=sys.stderr)
     for one in started:
         engine.containers.get(one.id).remove(force=True, v=True)
     left = of_project(engine, project)

@@ -1,6 +1,6 @@
-"""The server's configuration: where it is written, and the copy of it that servers read.
+"""The server's configuration: where it is written, and the copy that servers read.
 
-A file of this machine's own goes before the bundle's. The copy holds only what passed the check.
+A file of this machine overrides the bundle's. The copy holds only what passed the check.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ SOURCE = FOLDER / "server"
 OWN = FOLDER / "machine" / "server"
 COPY = FOLDER / "machine" / "config"
 MODELS = "models.config"
-CANDIDATE = "candidate.config"  # the models of the server that a canary's callers are answered by
-CANARY = "canary.config"  # who they are, for the gateway
+CANDIDATE = "candidate.config"  # the models of the canary's server
+CANARY = "canary.config"  # which callers it answers, for the gateway
 SHADOW = "shadow.config"  # which requests the gateway keeps
 AS_SETTING = {"SERVER_CONFIG": f"./{COPY.relative_to(FOLDER)}"}  # servers read the copy
-INSIDE = PurePosixPath("/models")  # what the containers call the models' folder
+INSIDE = PurePosixPath("/models")  # the models folder inside the containers
 
 
 def models_folder() -> Path:
@@ -32,34 +32,34 @@ def models_folder() -> Path:
 
 
 def folder_of(base_path: str, models: Path) -> Path | None:
-    """Where the server's path lies on this machine; None if it is not in the models' folder."""
+    """The path on this machine of a path in the server; None if not in the models folder."""
     path = PurePosixPath(base_path)
     return models / path.relative_to(INSIDE) if path.is_relative_to(INSIDE) else None
 
 
 @contextlib.contextmanager
 def changing() -> Iterator[None]:
-    """Be the only one who changes the configuration.
+    """Hold the lock to change the configuration.
 
     Raises:
-        Refused: another command does.
+        Refused: another command holds it.
     """
     try:
         with secret_files.alone_in(OWN.parent, wait=False):
             yield
     except BlockingIOError:
         raise Refused(
-            "another command changes what is served at this moment; when it has ended, try again"
+            "another command changes what is served right now; try again when it has ended"
         ) from None
 
 
 def place(name: str) -> Path:
-    """Where a file of the configuration is written."""
+    """The path of a file of the configuration."""
     return OWN / name if (OWN / name).exists() else SOURCE / name
 
 
 def write_models(text: str) -> None:
-    """Make it this machine's `models.config`."""
+    """Write this machine's `models.config`."""
     OWN.mkdir(exist_ok=True)
     secret_files.replace(OWN / MODELS, text.encode())
 
@@ -82,18 +82,18 @@ def models() -> tuple[Model, ...]:
 
 
 def read(folder: Path) -> dict[str, bytes]:
-    """The files of such a folder, by name; none if there is no folder."""
+    """The files of a configuration folder, by name; none if there is no folder."""
     found = folder.glob("*.config") if folder.is_dir() else ()
     return {path.name: path.read_bytes() for path in sorted(found)}
 
 
 def hand_over(files: Mapping[str, bytes]) -> list[str]:
-    """Make the copy hold these files and no others; the names of those that changed.
+    """Make the copy hold exactly these files; return the names of those that changed.
 
     Running servers read `models.config` again within two seconds, and the others when they start.
     """
     COPY.mkdir(exist_ok=True)
-    COPY.chmod(0o755)  # the server is another user
+    COPY.chmod(0o755)  # the server runs as another user
     before = read(COPY)
     for name in before.keys() - files.keys():
         (COPY / name).unlink()

@@ -1,8 +1,8 @@
-"""What was decided about this machine: `machine/.env`, which every `docker compose` here reads.
+"""The settings of this machine: `machine/.env`, which every `docker compose` here reads.
 
-Written when `up` has done its work, so that whatever is typed later means the same: by another
-shell, after a reboot, by Compose itself. As with Compose, a variable of the environment goes before
-the file's, and an empty one is as good as none.
+Written when `up` has succeeded, so that every later command uses them: in another shell, after a
+reboot, or by Compose itself. As with Compose, an environment variable overrides the file, and an
+empty one counts as unset.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PLAIN = re.compile(r"[\w./:@,+-]*")
 
 
 def names() -> set[str]:
-    """The variables that the compose files read, and Compose itself."""
+    """The variables that the compose files and Compose itself read."""
     files = FOLDER.glob("docker-compose*.yml")
     return _OF_COMPOSE.union(*(_VARIABLE.findall(file.read_text()) for file in files))
 
@@ -34,21 +34,21 @@ def read() -> dict[str, str]:
 
 
 def load() -> None:
-    """Put the file's settings into the environment, where it says nothing else."""
+    """Add the file's settings to the environment; variables that are set there stay."""
     for name, value in read().items():
         os.environ.setdefault(name, value)
 
 
 def write(decided: Mapping[str, str]) -> None:
-    """Make these the settings; comments, and variables that the compose files do not know, stay.
+    """Write these settings; comments, and variables that the compose files do not know, stay.
 
     Raises:
-        InputError: a value that a line of the file cannot hold.
+        InputError: a value that does not fit in a line of the file.
     """
     known = names()
     kept = [line for line in _lines() if not _LINE.fullmatch(line) or _parsed(line)[0] not in known]
     kept = kept or [
-        "# This machine's settings, of `python -m deploy up`; yours to edit. Not in git."
+        "# Settings of this machine, by `python -m deploy up`; you may edit them. Not in git."
     ]
     lines = [f"{name}={_quoted(name, value)}" for name, value in sorted(decided.items()) if value]
     secret_files.replace(FILE, "".join(f"{line}\n" for line in [*kept, *lines]).encode())
@@ -70,5 +70,5 @@ def _quoted(name: str, value: str) -> str:
     if _PLAIN.fullmatch(value):
         return value
     if "'" in value or not value.isprintable():
-        raise InputError(f"{name}={value!r}: a setting is one line without quotation marks")
+        raise InputError(f"{name}={value!r}: expected one line without quotation marks")
     return f"'{value}'"

@@ -1,4 +1,4 @@
-"""What runs where, and whether it is well: gathered once, shown as a table or as JSON."""
+"""What runs, and whether it is healthy: gathered once, shown as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _SCHEMES = (
     ("9093/tcp", ("http",)),  # Alertmanager
 )
 _TIMEOUT = 2  # seconds for one replica's answer
-# What serves models → its list of them, as it sees that.
+# Services that serve models → their models.config, as a path in the container.
 _CONFIGS = {"serving": "/config/models.config", "candidate": "/config/candidate.config"}
-_RECENT = 10  # seconds: what the server refuses it refuses again at each reading, every 2
-# What it says of it, in server.cc and file_system_storage_path_source.cc.
+_RECENT = 10  # seconds; the server reads the file every 2 s, and repeats each refusal
+# What it logs then, in server.cc and file_system_storage_path_source.cc.
 _REFUSAL = re.compile(
     r"(?:Failed to read ModelServerConfig file"
     r"|PollFilesystemAndReloadConfig failed to ReloadConfig"
@@ -51,20 +51,20 @@ class Row:
     """A container.
 
     Attributes:
-        container: what the engine says.
-        models: for a replica, model → what it says of it; None where it is silent.
-        trouble: in sentences, how that is not as configured.
-        well: no version failed, every model answers, and the server does what it is told.
+        container: as the engine reports it.
+        models: for a replica, model → its answer about it; None if it does not answer.
+        trouble: what is not as configured, in sentences.
+        healthy: no version failed, every model answers, and the server accepts its configuration.
     """
 
     container: Container
     models: Mapping[str, Served | None]
     trouble: Sequence[str] = ()
-    well: bool = True
+    healthy: bool = True
 
     @property
     def failed(self) -> set[tuple[str, str, int]]:
-        """The versions that could not be loaded: where, of which model, and which."""
+        """The versions that failed to load, as (container, model, version)."""
         return {
             (self.container.name, name, version.version)
             for name, answer in self.models.items()
@@ -74,7 +74,7 @@ class Row:
 
     @property
     def lacking(self) -> list[str]:
-        """The models that it is asked for, and of which it has no version AVAILABLE."""
+        """The configured models of which it has no version AVAILABLE."""
         return [
             name
             for name, answer in self.models.items()
@@ -88,7 +88,7 @@ class Status:
 
     Attributes:
         rows: the containers, by name.
-        urls: where callers on this machine find gateway, Prometheus and Grafana.
+        urls: of gateway, Prometheus and Grafana, for callers on this machine.
         keys: how many API keys work, or why they cannot be read.
         certificate: the gateway's, or why it cannot be read; None: it makes its own at each start.
     """
@@ -99,16 +99,16 @@ class Status:
     certificate: certificates.Certificate | str | None
 
     @property
-    def well(self) -> bool:
-        """Server and gateway run well and do what they are told, and nginx could start again."""
+    def healthy(self) -> bool:
+        """Server and gateway are healthy and as configured, and nginx could restart."""
         services = {row.container.service for row in self.rows}
         readable = not any(isinstance(each, str) for each in (self.keys, self.certificate))
-        well = all(row.container.well and row.well for row in self.rows)
-        return services >= _NEEDED and well and readable
+        healthy = all(row.container.healthy and row.healthy for row in self.rows)
+        return services >= _NEEDED and healthy and readable
 
 
 def gather(engine: docker.DockerClient, project: str) -> Status:
-    """Look at every container, and ask every replica for its versions."""
+    """Inspect every container, and ask every replica for its versions."""
     found = of_project(engine, project)
     urls = _urls(found)
     plain = next((url for url in urls if url.startswith("http:")), None)
@@ -127,11 +127,11 @@ def settle(engine: docker.DockerClient, project: str, *, timeout: float) -> Stat
     """Wait until every replica answers for every model that is configured.
 
     Raises:
-        Refused: a version failed meanwhile, or that took longer than `timeout` seconds; says what
-            is missing and why.
+        Refused: a version failed meanwhile, or it took longer than `timeout` seconds; says what is
+            missing and why.
     """
     started = time.monotonic()
-    known: set[tuple[str, str, int]] | None = None  # failures of before, which may be mended
+    known: set[tuple[str, str, int]] | None = None  # earlier failures, which may have been fixed
     while True:
         found = gather(engine, project)
         lacking = next((row for row in found.rows if row.lacking), None)
@@ -153,7 +153,7 @@ def as_json(status: Status) -> str:
         for row in status.rows
     ]
     urls, certificate = status.urls, status.certificate
-    whole = {"well": status.well, "containers": containers, "urls": urls, "keys": status.keys}
+    whole = {"well": status.healthy, "containers": containers, "urls": urls, "keys": status.keys}
     return json.dumps({**whole, "certificate": certificate}, default=_plain)
 
 
@@ -180,7 +180,7 @@ def lines(status: Status) -> list[str]:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of as many cells each, aligned."""
+    """Rows of equal length, as aligned text."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
@@ -203,12 +203,12 @@ def _urls(found: Sequence[Container]) -> list[str]:
 
 
 def _replica(engine: docker.DockerClient, one: Container, gateway: str | None) -> Row:
-    """What a replica serves; asked by the gateway, of any, where its network is out of reach."""
+    """What a replica serves; if its network is out of reach, the gateway asks any replica."""
     container = engine.containers.get(one.id)
     folders = {mount["Destination"]: mount["Source"] for mount in container.attrs["Mounts"]}
 
     def see(path: str) -> Path:
-        """Where a path of the container's lies on this machine."""
+        """The path on this machine of a path in the container."""
         for parent in [PurePosixPath(path), *PurePosixPath(path).parents]:
             if str(parent) in folders:
                 return Path(folders[str(parent)], PurePosixPath(path).relative_to(parent))
@@ -217,7 +217,7 @@ def _replica(engine: docker.DockerClient, one: Container, gateway: str | None) -
     try:
         models: Sequence[Model] = model_config.read(see(_CONFIGS[one.service]))
     except ConfigError as error:
-        return Row(one, {}, [str(error)], well=False)
+        return Row(one, {}, [str(error)], healthy=False)
     urls = [f"http://{one.address}:8501"] if one.address else []
     if one.condition == "healthy" and gateway:
         urls.append(gateway)
@@ -231,25 +231,25 @@ def _replica(engine: docker.DockerClient, one: Container, gateway: str | None) -
     trouble = [difference.what for difference in found]
     refusals: list[str] = []
     if any(answers.values()):
-        # Not while it starts: it has said so by not being healthy.
+        # Not while it starts: then it is not healthy anyway.
         said = container.logs(since=int(time.time()) - _RECENT).decode(errors="replace")
         if refusals := _REFUSAL.findall(said):
             trouble.append(f"its log says: {refusals[-1]}")
     lacking = Row(one, answers).lacking
     trouble += [f"no version of {name} is AVAILABLE" for name in lacking]
-    well = all(difference.kind is Kind.WAITING for difference in found) and not refusals
-    return Row(one, answers, trouble, well and not lacking)
+    healthy = all(difference.kind is Kind.WAITING for difference in found) and not refusals
+    return Row(one, answers, trouble, healthy and not lacking)
 
 
 def _ask(urls: Sequence[str], model: Model) -> Served | None:
-    """What the first of these that answers says of a model."""
+    """The answer about a model from the first of these URLs that answers."""
     policy = Policy(timeout=_TIMEOUT, attempts=1)
     answers = (served.ask(url, model.name, tuple(model.labels), policy) for url in urls)
     return next((answer for answer in answers if answer is not None), None)
 
 
 def _listed(models: Mapping[str, Served | None]) -> list[Any] | None:
-    """Every version of every model; None if nothing is known of any."""
+    """Every version of every model; None if no model is known."""
     answers = [(name, answer) for name, answer in models.items() if answer is not None]
     found = [
         {"model": name, **asdict(one), "labels": _labels(answer, one)}
@@ -270,7 +270,7 @@ def _serving(models: Mapping[str, Served | None]) -> list[str]:
 
 
 def _told(versions: Sequence[VersionStatus]) -> list[VersionStatus]:
-    """Without those that ended in peace, which the server lists for ever."""
+    """Without those that were unloaded normally, which the server lists for ever."""
     return [one for one in versions if one.error or one.state is not State.END]
 
 

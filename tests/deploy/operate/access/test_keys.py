@@ -229,7 +229,7 @@ def test_a_name_whose_key_has_ended_is_free(
     path = secrets / "gateway" / "keys.conf"
     path.write_text(path.read_text().replace("\n", ", ends 2026-01-31T12:00:00Z\n"))
     assert main(["keys", "list"]) == 0
-    assert capsys.readouterr().out.endswith("  ended 2026-01-31 12:00 UTC\n")
+    assert capsys.readouterr().out.endswith("  expired 2026-01-31 12:00 UTC\n")
     assert "no key that works" in _refused(capsys, 1, "rotate", "alice")
     assert _create("alice", capsys) not in {"", old}
     assert old not in path.read_text()

@@ -37,8 +37,8 @@ def test_a_file_that_only_its_owner_reads(gateway: Path, name: str) -> None:
     ("name", "told"),
     [
         ("keys.conf", "keys.conf:1 is no line of `python -m deploy keys`"),
-        ("server.pem", "server.pem is no certificate"),
-        ("server.key", "server.key is no private key"),
+        ("server.pem", "server.pem is not a certificate"),
+        ("server.key", "server.key is not a private key"),
     ],
 )
 def test_a_file_that_holds_something_else(gateway: Path, name: str, told: str) -> None:

@@ -47,7 +47,7 @@ def test_the_files_of_the_bundle_are_well(models: Path) -> None:
     ("text", "told"),
     [
         ("", "models.config: the file is missing or empty"),
-        (b"\xff", "models.config: byte 0 is no text"),
+        (b"\xff", "models.config: byte 0 is not UTF-8 text"),
         (GOOD + "}", "models.config:10: "),
         (
             GOOD.replace("base_path", "base_bath"),
@@ -55,17 +55,23 @@ def test_the_files_of_the_bundle_are_well(models: Path) -> None:
         ),
         (GOOD.replace("/models/mnist", "/models/none"), "none holds no version: No such file"),
         (GOOD.replace("/models/mnist", "models/mnist"), "'models/mnist' is relative"),
-        (GOOD.replace("/models/mnist", "/elsewhere"), "'/elsewhere' is not in the container"),
+        (
+            GOOD.replace("/models/mnist", "/elsewhere"),
+            "'/elsewhere' does not exist in the container",
+        ),
         (GOOD.replace('"tensorflow"', '"pytorch"'), "exactly one model_platform"),
         (GOOD.replace("model_platform", "# "), "exactly one model_platform"),
         (_with("model_type: TENSORFLOW"), "exactly one model_platform"),
-        (GOOD.replace('name: "mnist"', 'name: "a b"'), "'a b' is no name: expected letters"),
+        (
+            GOOD.replace('name: "mnist"', 'name: "a b"'),
+            "'a b' is not a valid name: expected letters",
+        ),
         (_with("logging_config { }"), "does not start with a logging_config"),
-        (_with(SPECIFIC(1, 3)), "version 3 of its policy is not in"),
-        (_with(LABEL("stable", 3)), "label 'stable' is for version 3, which is not in"),
-        (_with(LABEL("stable", 2)), "label 'stable' is for version 2, which its policy does not"),
+        (_with(SPECIFIC(1, 3)), "its policy names version 3, which is not in"),
+        (_with(LABEL("stable", 3)), "label 'stable' names version 3, which is not in"),
+        (_with(LABEL("stable", 2)), "label 'stable' names version 2, which its policy does not"),
         (_with(SPECIFIC("010", 2)), ":8: 010 begins with a zero: the server reads it as octal, 8"),
-        (_with(SPECIFIC("08", 2)), ":8: 08 begins with a zero: the server reads it as nothing"),
+        (_with(SPECIFIC("08", 2)), ":8: 08 begins with a zero: the server reads it as no number"),
         ("custom_model_config { }", "custom_model_config is not supported"),
     ],
 )
@@ -117,7 +123,7 @@ def test_batches_of_a_version_that_the_server_refuses(models: Path) -> None:
 def test_a_version_without_a_model_in_it(models: Path) -> None:
     (models / "mnist" / "11").mkdir()
     (told,) = _problems(models, GOOD)
-    assert told.endswith("mnist/11 is no version: it holds no saved_model.pb")
+    assert told.endswith("mnist/11 is not a version: it has no saved_model.pb")
     assert _problems(models, _with(SPECIFIC(1, 2))) == []
 
 

@@ -119,11 +119,15 @@ def test_the_bundles_own_model_is_left_out_where_it_was_never_made(bundle: Bundl
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
-        (["add", "a b"], 2, "'a b' is no name: expected letters, digits, '_', '.', '-'"),
-        (["add", "../x"], 2, "'../x' is no name"),
+        (["add", "a b"], 2, "'a b' is not a valid name: expected letters, digits, '_', '.', '-'"),
+        (["add", "../x"], 2, "'../x' is not a valid name"),
         (["add", "mnist"], 1, "mnist is configured already, in "),
         (["add", "none"], 1, "holds no version: No such file or directory; publish one with"),
-        (["add", "x", "--path", "/"], 2, "the only folder that servers can read; move it there, or"),
+        (
+            ["add", "x", "--path", "/"],
+            2,
+            "the only folder that servers read; move it there, or",
+        ),
         (["add", "x", "--path", "/models/none"], 1, "none holds no version"),
         (["remove", "x"], 1, "x is not configured; what is: mnist"),
         (["remove", "mnist"], 1, "mnist is the only model"),

@@ -148,7 +148,7 @@ def test_a_gateway_that_ends_again_and_again_is_not_waited_for(
     assert up.returncode == 1
     assert "the end of gateway-1's log:" in up.stderr
     assert "nginx: not found" in up.stderr
-    assert "gateway-1 ends again and again" in _last(up)
+    assert "gateway-1 exits again and again" in _last(up)
     assert bundle.left() == ""
 
 
@@ -179,7 +179,7 @@ def test_an_image_that_is_pulled_but_cannot_run(bundle: Bundle, published: Versi
     assert f"pull    {image}\n" in up.stderr
     assert up.returncode == 1
     assert "No such file or directory" in up.stderr  # in the log
-    assert "serving-1 ends again and again" in _last(up)
+    assert "serving-1 exits again and again" in _last(up)
     assert bundle.left() == ""
     docker("rmi", image)  # it is there now
 
@@ -257,7 +257,7 @@ def test_an_upgrade_fails_no_call_and_one_that_fails_changes_nothing(
         assert {*after.values()} & {*before.values()} == {before["gateway-1"]}
         failed = bundle("up", TFS_IMAGE=nginx)
         assert failed.returncode == 1
-        assert "ends again and again: " in _last(failed)
+        assert "exits again and again: " in _last(failed)
         assert bundle.ids() == after
         assert calls() > 0
     # The next command goes on with what worked.
@@ -293,7 +293,7 @@ def test_a_configuration_that_fails_the_check_never_reaches_the_server(
     for wrong, why in (
         (good.replace("/models/mnist", "/models/none"), "none holds no version"),
         (good + "}", "models.config:"),
-        (_labelled(good, 3), "label 'stable' is for version 3, which is not in"),
+        (_labelled(good, 3), "label 'stable' names version 3, which is not in"),
     ):
         edited.write_text(wrong)
         for command in ("check", "up"):

@@ -84,7 +84,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def log() -> dict[str, str]:
     """What the replica that answers wrote lately, by the engine's path for it."""
-    return {"/containers/serving-1/logs": "all is well"}
+    return {"/containers/serving-1/logs": "no problems"}
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_secrets_that_cannot_be_read_hide_nothing_else(
     out = capsys.readouterr().out
     assert "serving-1  healthy" in out
     assert re.search(r"^keys         .*/keys\.conf:1 is no line of", out, re.MULTILINE)
-    assert re.search(r"^certificate  .*/server\.pem is no certificate", out, re.MULTILINE)
+    assert re.search(r"^certificate  .*/server\.pem is not a certificate", out, re.MULTILINE)
     assert main(["status", "--json"]) == 1
     assert "is no line of" in json.loads(capsys.readouterr().out)["keys"]
 
