@@ -260,7 +260,7 @@ function pause(seconds) {
   });
 }
 
-$("door").addEventListener("submit", (event) => {
+$("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   useKey($("key").value);
   $("key").value = "";
@@ -352,7 +352,7 @@ function say(words) {
 function tell(words, needsKey = false) {
   $("trouble").hidden = !words;
   if ($("why").textContent !== words) $("why").textContent = words;
-  $("door").hidden = !needsKey;
+  $("key-form").hidden = !needsKey;
   if (needsKey && document.activeElement === document.body) $("key").focus();
 }
 

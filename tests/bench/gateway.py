@@ -1,4 +1,4 @@
-"""What the gateway costs: images a second through its door against the server's own port.
+"""What the gateway costs: images a second through it against the server's own port.
 
 The gateway is this machine's nginx with the committed files, the server `python -m deploy.local`
 or, with `SERVING_BINARY` or `SERVING_IMAGE`, the real one, on the newest version under
@@ -37,11 +37,11 @@ def _rows(images: NDArray[np.uint8]) -> Iterator[Row]:
         with running(Path(folder), ["127.0.0.1"], (grpc_port, rest_port)) as gateway:
             key = gateway.new_key("bench")
             for scheme, url in urls.items():
-                door = f"{scheme}://127.0.0.1:{gateway.door}"
-                with DigitClient(door, api_key=key, tls=gateway.tls) as through:
+                guarded = f"{scheme}://127.0.0.1:{gateway.tls_port}"
+                with DigitClient(guarded, api_key=key, tls=gateway.tls) as through:
                     with DigitClient(url) as straight:
                         yield throughput(
-                            f"{scheme} through the door, 32 at once, images/s",
+                            f"{scheme} through the gateway, 32 at once, images/s",
                             partial(_classify, through, images),
                             partial(_classify, straight, images),
                             LIMIT,

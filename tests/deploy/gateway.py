@@ -45,7 +45,7 @@ class Gateway:
 
     process: subprocess.Popen[bytes]
     folder: Path
-    door: int
+    tls_port: int
     grpc_port: int
     rest_port: int
 
@@ -106,11 +106,11 @@ class Gateway:
         tls: Tls | None = None,
         local: bool = False,
     ) -> Answer:
-        """One request through the door, or at this machine's own port."""
+        """One request over TLS, or at this machine's own port."""
         connection = http.client.HTTPConnection("127.0.0.1", self.rest_port)
         if not local:
             context = (tls or self.tls).context()
-            connection = http.client.HTTPSConnection("127.0.0.1", self.door, context=context)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.tls_port, context=context)
         with contextlib.closing(connection):
             with_key = {"x-api-key": key} if key else {}
             connection.request(method, path, body, {**with_key, **(headers or {})})
@@ -119,11 +119,11 @@ class Gateway:
             return Answer(answer.status, told, answer.read())
 
     def channel(self, *, local: bool = False) -> grpc.Channel:
-        """For gRPC, through the door or at this machine's own port."""
+        """For gRPC, over TLS or at this machine's own port."""
         options = [("grpc.max_send_message_length", -1)]
         if local:
             return grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}", options)
-        return grpc.secure_channel(f"127.0.0.1:{self.door}", self.tls.credentials(), options)
+        return grpc.secure_channel(f"127.0.0.1:{self.tls_port}", self.tls.credentials(), options)
 
     def call(
         self,
@@ -169,7 +169,7 @@ def running(
     """
     if shutil.which("nginx") is None:
         pytest.skip("nginx is not installed")
-    door, grpc_port, rest_port = free_ports(3)
+    tls_port, grpc_port, rest_port = free_ports(3)
     for name in ("run", "bin", "hosts"):
         (folder / name).mkdir()
     (folder / "bin" / "getent").write_text(_GETENT.format(hosts=folder / "hosts"))
@@ -200,7 +200,7 @@ def running(
         folder / "gateway" / "nginx.conf",
         {
             "/run/gateway": str(folder / "run"),
-            "8443": str(door),
+            "8443": str(tls_port),
             "listen ": "listen 127.0.0.1:",
             # Started by root, nginx would give the folder's files up.
             "events {": "user root;\nevents {" if os.geteuid() == 0 else "events {",
@@ -221,7 +221,7 @@ def running(
         process = subprocess.Popen(
             [folder / "gateway" / "start.sh"], env=environment, stdout=log, stderr=log
         )
-    gateway = Gateway(process, folder, door, grpc_port, rest_port)
+    gateway = Gateway(process, folder, tls_port, grpc_port, rest_port)
     try:
         until(lambda: _is_up(gateway))
         yield gateway

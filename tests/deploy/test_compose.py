@@ -157,7 +157,7 @@ class Stack:
     """Both services, on ports, models and secrets of their own."""
 
     folder: Path
-    door: int
+    tls_port: int
     grpc_port: int
     rest_port: int
     images: tuple[str, str]
@@ -170,7 +170,7 @@ class Stack:
             NGINX_IMAGE=self.images[1],
             MODELS=str(self.folder / "models"),
             DEPLOY_SECRETS=str(self.folder / "secrets"),
-            GATEWAY_PORT=str(self.door),
+            GATEWAY_PORT=str(self.tls_port),
             GRPC_PORT=str(self.grpc_port),
             REST_PORT=str(self.rest_port),
             KEY_RATE="100000",
@@ -192,9 +192,9 @@ class Stack:
         return self.told(service, ".State.Health.Status") == "healthy"
 
     def client(self, scheme: str, key: str = "") -> DigitClient:
-        """A client at the door, patient enough for a busy machine."""
+        """A client of the TLS port, patient enough for a busy machine."""
         tls = Tls(ca=self.folder / "secrets" / "gateway" / "ca.pem")
-        url = f"{scheme}://127.0.0.1:{self.door}"
+        url = f"{scheme}://127.0.0.1:{self.tls_port}"
         return DigitClient(
             url, api_key=key or None, tls=tls, policy=Policy(timeout=60, attempts=10)
         )
@@ -209,8 +209,10 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(stand_in: str, nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Not up yet, with an empty model repository; down in the end."""
-    door, grpc_port, rest_port = free_ports(3)
-    stack = Stack(tmp_path_factory.mktemp("stack"), door, grpc_port, rest_port, (stand_in, nginx))
+    tls_port, grpc_port, rest_port = free_ports(3)
+    stack = Stack(
+        tmp_path_factory.mktemp("stack"), tls_port, grpc_port, rest_port, (stand_in, nginx)
+    )
     (stack.folder / "models" / "mnist").mkdir(parents=True)
     for folder in stack.folder.iterdir(), [stack.folder, stack.folder.parent]:
         for path in folder:

@@ -191,7 +191,7 @@ def test_with_a_key_a_call_passes_and_the_server_does_not_see_the_key(
 
 @pytest.mark.usefixtures("unasked")
 def test_plain_http_at_the_door_is_refused(gateway: Gateway) -> None:
-    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.tls_port), DEADLINE) as connection:
         connection.sendall(b"GET /v1/models/mnist HTTP/1.1\r\nHost: gateway\r\n\r\n")
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
 
@@ -202,7 +202,7 @@ def test_old_versions_of_tls_are_refused(gateway: Gateway) -> None:
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.tls_port), DEADLINE) as connection:
         with pytest.raises((ssl.SSLError, ConnectionError)):
             context.wrap_socket(connection, server_hostname="localhost")
 
@@ -301,7 +301,7 @@ def test_other_calls_are_refused(gateway: Gateway, key: str, method: str) -> Non
 
 @pytest.mark.usefixtures("unasked")
 def test_a_body_past_the_limit_is_refused(gateway: Gateway, key: str) -> None:
-    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+    with socket.create_connection(("127.0.0.1", gateway.tls_port), DEADLINE) as plain:
         with gateway.tls.context().wrap_socket(plain, server_hostname="localhost") as connection:
             connection.sendall(
                 f"POST {PREDICT_OVER_REST} HTTP/1.1\r\nHost: gateway\r\nx-api-key: {key}\r\n"
@@ -312,7 +312,7 @@ def test_a_body_past_the_limit_is_refused(gateway: Gateway, key: str) -> None:
 
 @pytest.mark.usefixtures("unasked")
 def test_a_body_past_the_limit_that_does_not_say_so_is_refused(gateway: Gateway, key: str) -> None:
-    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+    with socket.create_connection(("127.0.0.1", gateway.tls_port), DEADLINE) as plain:
         with gateway.tls.context().wrap_socket(plain, server_hostname="localhost") as connection:
             connection.sendall(
                 f"POST {PREDICT_OVER_REST} HTTP/1.1\r\nHost: gateway\r\nx-api-key: {key}\r\n"
@@ -386,7 +386,7 @@ def test_a_thousand_digits_pass(gateway: Gateway, one: Recorder, key: str) -> No
 @pytest.mark.usefixtures("unasked")
 def test_a_body_that_does_not_come_is_not_waited_for(hurried: Gateway) -> None:
     key = hurried.new_key("slow")
-    with socket.create_connection(("127.0.0.1", hurried.door), DEADLINE) as plain:
+    with socket.create_connection(("127.0.0.1", hurried.tls_port), DEADLINE) as plain:
         with hurried.tls.context().wrap_socket(plain, server_hostname="localhost") as connection:
             connection.sendall(
                 f"POST {PREDICT_OVER_REST} HTTP/1.1\r\nHost: gateway\r\nx-api-key: {key}\r\n"
@@ -429,7 +429,7 @@ def test_each_key_has_its_own_rate(ports: Ports, one: Recorder, tmp_path: Path) 
         assert refusals
         assert refusals[0]["retry-after"] == "1"
         assert gateway.ask("GET", "/v1/models/mnist", key=other).status == 200
-        url = f"https://127.0.0.1:{gateway.door}"
+        url = f"https://127.0.0.1:{gateway.tls_port}"
         once = Policy(attempts=1)
         with DigitClient(url, api_key=fast, tls=gateway.tls, policy=once) as digits:
             until(lambda: _is_overloaded(digits))
@@ -438,7 +438,7 @@ def test_each_key_has_its_own_rate(ports: Ports, one: Recorder, tmp_path: Path) 
 @contextlib.contextmanager
 def _begun(gateway: Gateway, key: str, length: str) -> Iterator[ssl.SSLSocket]:
     """A request over REST whose body does not come."""
-    with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+    with socket.create_connection(("127.0.0.1", gateway.tls_port), DEADLINE) as plain:
         with gateway.tls.context().wrap_socket(plain, server_hostname="localhost") as connection:
             connection.sendall(
                 f"POST {PREDICT_OVER_REST} HTTP/1.1\r\nHost: gateway\r\nx-api-key: {key}\r\n"
@@ -665,7 +665,7 @@ def test_this_machine_needs_no_key_and_may_do_the_same(gateway: Gateway, one: Re
 
 def test_a_new_certificate_is_shown_without_a_restart(gateway: Gateway) -> None:
     def shown() -> bytes:
-        with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+        with socket.create_connection(("127.0.0.1", gateway.tls_port), DEADLINE) as plain:
             with gateway.tls.context().wrap_socket(plain, server_hostname="localhost") as tls:
                 certificate = tls.getpeercert(binary_form=True)
                 assert certificate is not None
@@ -692,7 +692,7 @@ def test_a_caller_without_the_certificate_that_is_asked_for_is_refused(
         until(lambda: gateway.ask("GET", "/v1/models/mnist", key=key).status == 401)
         before = len(one.asked)
         for scheme in ("https", "grpcs"):
-            url = f"{scheme}://localhost:{gateway.door}"
+            url = f"{scheme}://localhost:{gateway.tls_port}"
             with DigitClient(url, api_key=key, tls=gateway.tls) as digits:
                 with pytest.raises(AccessDenied, match="A client certificate that this gateway"):
                     digits.status()
@@ -709,7 +709,7 @@ def test_it_starts_without_secrets_and_takes_them_up(
     with running(tmp_path, [one.address], ports, secrets=False) as gateway:
         blind = ssl.create_default_context()
         blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
-        with socket.create_connection(("127.0.0.1", gateway.door), DEADLINE) as plain:
+        with socket.create_connection(("127.0.0.1", gateway.tls_port), DEADLINE) as plain:
             with blind.wrap_socket(plain) as tls:
                 tls.sendall(b"GET /v1/models/mnist HTTP/1.0\r\nx-api-key: dk_1\r\n\r\n")
                 assert tls.recv(1 << 16).startswith(b"HTTP/1.1 401 ")
@@ -860,7 +860,7 @@ def real(published: Version, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_a_client_classifies_through_the_door(
     real: Gateway, published: Version, scheme: str
 ) -> None:
-    url = f"{scheme}://127.0.0.1:{real.door}"
+    url = f"{scheme}://127.0.0.1:{real.tls_port}"
     key = real.new_key(f"client-{scheme}")
     with np.load(published.path / "assets.extra" / "golden.npz") as golden:
         images, probabilities = golden["images"], golden["probabilities"]

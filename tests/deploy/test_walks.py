@@ -77,7 +77,7 @@ def _typed(clone: Bundle, walk: str) -> list[str]:
         if language == "python":
             (clone.root / re.findall(r"# (\w+\.py)", block)[0]).write_text(block)
             continue
-        done = clone.typed(block.replace(":8443", f":{clone.door}"))
+        done = clone.typed(block.replace(":8443", f":{clone.tls_port}"))
         assert done.returncode == int(status or 0), done.stderr
         assert "Traceback" not in done.stderr
         written.append(done.stdout)
@@ -106,7 +106,7 @@ def test_a_walk(clone: Bundle, name: str, prometheus: str, tmp_path: Path) -> No
     create = f".venv/bin/python -m deploy keys create {name}-watched"
     (asks,) = re.findall(r"^for url.*?^done$", WALKS[name], re.M | re.S)
     asks = f"export DIGITS_API_KEY={clone.typed(create).stdout}{asks}".replace(
-        ":8443", f":{clone.door}"
+        ":8443", f":{clone.tls_port}"
     )
     shown = [
         expression

@@ -156,8 +156,8 @@ class Kubectl:
             return Refused(self._no_namespace(missing[1]))
         if reason == "Forbidden":
             return Refused(
-                f"the cluster does not allow this: {message}; ask its administrator for a role that "
-                "may, or choose another --namespace or --context"
+                f"the cluster does not allow this: {message}; ask its administrator for a role "
+                "that may, or choose another --namespace or --context"
             )
         if "logged in" in message or reason == "Unauthorized":
             return Refused(f"the cluster does not know you: {message}; log in to it again")

@@ -135,17 +135,17 @@ def test_health_is_asked_in_the_same_way(service: str) -> None:
 
 def test_ports_are_the_same() -> None:
     published = [port.rpartition(":")[2] for port in _compose("gateway")["ports"]]
-    door, *local = map(int, published)
+    tls_port, *local = map(int, published)
     (port,) = named(overlay("cpu"), "Service", "gateway")["spec"]["ports"]
-    assert port["port"] == door
+    assert port["port"] == tls_port
     assert [each["containerPort"] for each in container(overlay("cpu"), "gateway")["ports"]] == [
-        door
+        tls_port
     ]
     served = [each["containerPort"] for each in container(overlay("cpu"), "serving")["ports"]]
     assert served == local
     script, rules = ((ROOT / "deploy" / "gateway" / name).read_text() for name in _RULES)
     assert re.findall(r"(?:grpc|rest):(\d+)", script) == [str(each) for each in local]
-    assert f"listen {door} ssl" in rules
+    assert f"listen {tls_port} ssl" in rules
 
 
 _RULES = ("start.sh", "nginx.conf")

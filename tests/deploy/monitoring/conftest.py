@@ -39,7 +39,7 @@ class Bundle:
 
     def __init__(self, project: str, folder: Path, images: dict[str, str]) -> None:
         self.project = project
-        self.door, grpc_port, self.rest, prometheus, alertmanager = free_ports(5)
+        self.tls_port, grpc_port, self.rest, prometheus, alertmanager = free_ports(5)
         self.alertmanager = f"http://127.0.0.1:{alertmanager}"
         self.prometheus = Prometheus(f"http://127.0.0.1:{prometheus}")
         self.folder = folder
@@ -59,7 +59,7 @@ class Bundle:
             **images,
             "MODELS": str(folder / "models"),
             "DEPLOY_SECRETS": str(folder / "secrets"),
-            "GATEWAY_PORT": str(self.door),
+            "GATEWAY_PORT": str(self.tls_port),
             "GRPC_PORT": str(grpc_port),
             "REST_PORT": str(self.rest),
             "PROMETHEUS_PORT": str(prometheus),

@@ -45,7 +45,7 @@ class Watched:
 @contextlib.contextmanager
 def load(gateway: Gateway, key: str) -> Iterator[None]:
     """Callers whom the server answers, whom it rejects, and whom the gateway refuses."""
-    door = f"127.0.0.1:{gateway.door}"
+    address = f"127.0.0.1:{gateway.tls_port}"
     once = Policy(attempts=1)
     image = np.zeros((28, 28), np.uint8)
 
@@ -58,7 +58,7 @@ def load(gateway: Gateway, key: str) -> Iterator[None]:
         clients = [
             stack.enter_context(
                 DigitClient(
-                    f"{scheme}://{door}",
+                    f"{scheme}://{address}",
                     model=model,
                     policy=once,
                     api_key=given,
@@ -101,7 +101,7 @@ def watched(published: Version, tmp_path_factory: pytest.TempPathFactory) -> Ite
             process(
                 folder,
                 *(sys.executable, "-m", "deploy.exporter", f"--models={CONFIG / 'models.config'}"),
-                *(f"--serving=127.0.0.1:{rest_port}", f"--gateway=127.0.0.1:{gateway.door}"),
+                *(f"--serving=127.0.0.1:{rest_port}", f"--gateway=127.0.0.1:{gateway.tls_port}"),
                 *(f"--port={exporter}", f"--syslog={syslog}"),
                 f"--versions={published.path.parent}",
             )

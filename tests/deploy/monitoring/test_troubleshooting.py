@@ -79,7 +79,7 @@ def _asked(bundle: Bundle, key: str | None, port: int | None = None) -> int:
     """The status of a prediction over REST."""
     scheme = "http" if port else "https"
     request = urllib.request.Request(
-        f"{scheme}://127.0.0.1:{port or bundle.door}/v1/models/mnist:predict",
+        f"{scheme}://127.0.0.1:{port or bundle.tls_port}/v1/models/mnist:predict",
         json.dumps({"instances": [[[0] * 28] * 28]}).encode(),
         {"x-api-key": key} if key else {},
     )

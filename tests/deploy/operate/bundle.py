@@ -52,14 +52,14 @@ class Bundle:
         self.stopped, self.while_down = threading.Event(), 0
         self.models, self.secrets = folder / "models" / "mnist", folder / "secrets"
         self.models.mkdir(parents=True)
-        self.door, self.grpc, self.rest = free_ports(3)
+        self.tls_port, self.grpc, self.rest = free_ports(3)
         self._environment = {
             **os.environ,
             **images,
             "COMPOSE_PROJECT_NAME": project,
             "DEPLOY_SECRETS": str(self.secrets),
             "MODELS": str(self.models.parent),
-            "GATEWAY_PORT": str(self.door),
+            "GATEWAY_PORT": str(self.tls_port),
             "GRPC_PORT": str(self.grpc),
             "REST_PORT": str(self.rest),
             "PYTHONPATH": str(self.root),

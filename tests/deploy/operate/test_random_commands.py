@@ -179,7 +179,7 @@ class Operator:
 
     def _answered_at_the_gateway(self, key: str) -> bool:
         tls = Tls(ca=self.bundle.secrets / "gateway" / "ca.pem")
-        url = f"grpcs://localhost:{self.bundle.door}"
+        url = f"grpcs://localhost:{self.bundle.tls_port}"
         with DigitClient(url, api_key=key, tls=tls, policy=Policy(timeout=20)) as digits:
             try:
                 return len(digits.classify(DIGIT)) == 1

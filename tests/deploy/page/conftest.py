@@ -1,4 +1,4 @@
-"""One Chromium, one server, and a door between them, for all tests of the page."""
+"""One Chromium, one server, and a proxy between them, for all tests of the page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deploy.runner import Server, free_ports, serve
 from export.publication.golden import PATH as GOLDEN
 from tests.client.models import echo, example, house, save
 from tests.conftest import Version
-from tests.deploy.page.door import Door
+from tests.deploy.page.proxy import Proxy
 from tests.deploy.page.strokes import Stroke
 
 DEADLINE = 60  # seconds
@@ -194,17 +194,17 @@ def server(repository: Path, models_config: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def door(server: Server) -> Iterator[Door]:
-    with Door(server.rest_url).open() as door:
-        yield door
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy(server.rest_url).open() as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def page(browser: webdriver.Chrome, door: Door) -> Page:
-    """The page, opened anew behind the door, in a window as on a desk."""
+def page(browser: webdriver.Chrome, proxy: Proxy) -> Page:
+    """The page, opened through the proxy, in a window as large as on a desktop."""
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     page = Page(browser)
-    page.open(door.url)
+    page.open(proxy.url)
     return page
 
 

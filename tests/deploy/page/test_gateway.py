@@ -30,9 +30,9 @@ def test_a_key_opens_the_door_and_a_revoked_one_does_not(
     page: Page, gateway: Gateway, zero: Stroke
 ) -> None:
     key = gateway.new_key("visitor")
-    url = f"https://127.0.0.1:{gateway.door}/"
+    url = f"https://127.0.0.1:{gateway.tls_port}/"
     page.open(url)
-    page.until(page.at("door").is_displayed, "the question for a key")
+    page.until(page.at("key-form").is_displayed, "the question for a key")
     page.at("key").send_keys(f"{key}\n")
     page.draw(zero)
     assert page.answer() == "0"

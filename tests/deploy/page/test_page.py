@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from export.publication.serving_path import ServedModel
 from tests.conftest import Version
 from tests.deploy.page.conftest import Page
-from tests.deploy.page.door import Door
+from tests.deploy.page.proxy import Proxy
 from tests.deploy.page.strokes import Stroke
 from tests.ways_up import ORIENTATION
 
@@ -28,12 +28,12 @@ def example(page: Page) -> list[list[int]]:
 
 
 def test_a_fresh_page_shows_an_example_and_asks_nothing(
-    page: Page, door: Door, example: list[list[int]], published: Version
+    page: Page, proxy: Proxy, example: list[list[int]], published: Version
 ) -> None:
     assert (page.answer(), page.text("words")) == ("?", "Nothing drawn yet.")
     assert page.text("invitation") == "An example. Draw your own here."
     assert page.text("view").startswith("An example of what the model sees")
-    assert not door.images()
+    assert not proxy.images()
     # It is a 3, for the model too.
     with ServedModel(published.path) as model:
         images = np.array([example], np.uint8)
@@ -66,9 +66,9 @@ def test_it_tells_of_its_data_its_abilities_and_how_sure_it_is(page: Page) -> No
     ],
 )
 def test_doubt_is_told_in_the_words_that_the_page_explains(
-    page: Page, door: Door, shares: tuple[float, float], words: str
+    page: Page, proxy: Proxy, shares: tuple[float, float], words: str
 ) -> None:
-    door.answer = {"predictions": [{"probabilities": [*shares, *[0.0] * 8]}]}
+    proxy.answer = {"predictions": [{"probabilities": [*shares, *[0.0] * 8]}]}
     page.draw([(0.4, 0.4), (0.6, 0.6)])
     page.until(lambda: page.text("words") == words, words)
 
@@ -92,7 +92,7 @@ def test_drawing_with_the_mouse(page: Page, zero: Stroke) -> None:
     assert [100 * width for width in widths] == pytest.approx(shares, abs=0.1)
 
 
-def test_answers_come_while_drawing(page: Page, door: Door, zero: Stroke) -> None:
+def test_answers_come_while_drawing(page: Page, proxy: Proxy, zero: Stroke) -> None:
     first, *more = page.in_window(*zero)
     page.send("Mouse", type="mousePressed", button="left", **first)
     for place in more:
@@ -101,16 +101,16 @@ def test_answers_come_while_drawing(page: Page, door: Door, zero: Stroke) -> Non
 
     def is_asked_again() -> bool:
         page.send("Mouse", type="mouseMoved", button="left", **place)
-        return len(door.images()) > 1
+        return len(proxy.images()) > 1
 
     page.until(is_asked_again, "a second answer")
     page.send("Mouse", type="mouseReleased", button="left", **place)
 
 
-def test_what_is_shown_is_what_the_model_saw(page: Page, door: Door, zero: Stroke) -> None:
+def test_what_is_shown_is_what_the_model_saw(page: Page, proxy: Proxy, zero: Stroke) -> None:
     page.draw(zero)
     page.answer()
-    assert page.seen() == door.images()[-1]
+    assert page.seen() == proxy.images()[-1]
 
 
 def test_a_finger_draws_and_does_not_scroll(page: Page, zero: Stroke) -> None:
@@ -356,10 +356,10 @@ def test_text_stands_out_in_either_scheme(page: Page, scheme: str) -> None:
         assert _contrast(front, sheet) >= 4.5
 
 
-def test_every_control_has_a_name(page: Page, door: Door, zero: Stroke) -> None:
-    door.key = "dk_right"
+def test_every_control_has_a_name(page: Page, proxy: Proxy, zero: Stroke) -> None:
+    proxy.key = "dk_right"
     page.draw(zero)
-    page.until(page.at("door").is_displayed, "the question for a key")
+    page.until(page.at("key-form").is_displayed, "the question for a key")
     for element in page.browser.find_elements(
         By.CSS_SELECTOR, "button, input, select, #paper, #seen"
     ):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from export.digits.graph.preprocessing import normalise_files
 from tests.deploy.page.conftest import Page
-from tests.deploy.page.door import Door
+from tests.deploy.page.proxy import Proxy
 from tests.deploy.page.strokes import strokes_of
 from tests.export.digits.graph.redrawn import REDRAWINGS, Redrawing, redraw
 
@@ -78,12 +78,12 @@ def test_a_drawing_becomes_what_the_graph_makes_of_its_picture(
 
 @pytest.mark.parametrize("name", REDRAWINGS)
 def test_a_picture_is_read_by_the_graph(
-    page: Page, door: Door, golden: dict[str, NDArray[Any]], name: str
+    page: Page, proxy: Proxy, golden: dict[str, NDArray[Any]], name: str
 ) -> None:
     (file,) = redraw(golden["images"][42:43], REDRAWINGS[name])
     page.run(_DROP, base64.b64encode(file).decode())
-    page.until(door.images, "the picture to be asked about")
-    sent = Image.open(io.BytesIO(base64.b64decode(door.images()[-1]["b64"])))
+    page.until(proxy.images, "the picture to be asked about")
+    sent = Image.open(io.BytesIO(base64.b64decode(proxy.images()[-1]["b64"])))
     picture = Image.open(io.BytesIO(file)).convert("RGBA")
     assert max(sent.size) == min(max(picture.size), 512)
     how = REDRAWINGS[name]

@@ -67,7 +67,7 @@ def _answers(bundle: Bundle, keys: dict[str, str]) -> dict[str, int | None]:
     tls = Tls(ca=bundle.secrets / "gateway" / "ca.pem")
     found = {}
     for name, key in keys.items():
-        with DigitClient(f"grpcs://localhost:{bundle.door}", api_key=key, tls=tls) as digits:
+        with DigitClient(f"grpcs://localhost:{bundle.tls_port}", api_key=key, tls=tls) as digits:
 
             def known(digits: DigitClient = digits) -> bool:
                 try:

@@ -154,7 +154,7 @@ def test_a_certificate_is_signed_by_an_authority_that_stays(cluster: Cluster) ->
 @pytest.mark.parametrize(
     ("metadata", "whose"),
     [
-        ({"annotations": {"cert-manager.io/certificate-name": "door"}}, "Certificate door"),
+        ({"annotations": {"cert-manager.io/certificate-name": "gateway"}}, "Certificate gateway"),
         (
             {"ownerReferences": [{"kind": "ExternalSecret", "name": "vault"}]},
             "ExternalSecret vault",

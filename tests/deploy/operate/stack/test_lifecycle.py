@@ -61,7 +61,7 @@ def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, ng
         assert re.search(rf"^start   {name} +healthy", up.stderr, re.MULTILINE)
         assert re.search(rf"^{name} +healthy", up.stdout, re.MULTILINE)
     assert up.stdout.count("1 AVAILABLE") == 2
-    assert f"https://localhost:{bundle.door}" in up.stdout
+    assert f"https://localhost:{bundle.tls_port}" in up.stdout
     assert "certificate for localhost" in up.stderr
     (mount,) = json.loads(docker("inspect", "--format={{json .Mounts}}", f"{PROJECT}-gateway-1"))[
         -1:
@@ -71,7 +71,7 @@ def test_from_the_first_start_to_the_last(bundle: Bundle, published: Version, ng
     with np.load(published.path / "assets.extra" / "golden.npz") as golden:
         images, probabilities = golden["images"], golden["probabilities"]
     tls = Tls(ca=bundle.secrets / "gateway" / "ca.pem")
-    with DigitClient(f"grpcs://localhost:{bundle.door}", api_key=key, tls=tls) as digits:
+    with DigitClient(f"grpcs://localhost:{bundle.tls_port}", api_key=key, tls=tls) as digits:
         answer = _once_the_key_is_known(digits, images)
     np.testing.assert_allclose(answer.probabilities, probabilities, atol=1e-5)
 

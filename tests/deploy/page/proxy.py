@@ -24,7 +24,7 @@ class Call(NamedTuple):
     image: Any
 
 
-class Door:
+class Proxy:
     """Forwards every request to the server at `inside`, unless told otherwise."""
 
     def __init__(self, inside: str) -> None:
@@ -42,7 +42,7 @@ class Door:
         self.url = f"http://127.0.0.1:{self._port}/"
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Door]:
+    def open(self) -> Iterator[Proxy]:
         """Let callers in; afterwards connections are refused."""
         server = ThreadingHTTPServer(("127.0.0.1", self._port), self._handler())
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -95,7 +95,7 @@ class Door:
                 self._now -= 1
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        door = self
+        proxy = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -105,12 +105,12 @@ class Door:
                 self._pass(self.rfile.read(int(self.headers["Content-Length"])))
 
             def _pass(self, body: bytes) -> None:
-                if self.path == door.lost:
+                if self.path == proxy.lost:
                     self.close_connection = True
                     return
                 key = self.headers.get("x-api-key", "")
-                with door._counted() if body else contextlib.nullcontext():
-                    status, headers, text = door._answer(self.command, self.path, key, body)
+                with proxy._counted() if body else contextlib.nullcontext():
+                    status, headers, text = proxy._answer(self.command, self.path, key, body)
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(text))}.items():
                     self.send_header(name, value)
