@@ -1,4 +1,4 @@
-"""ModelServerConfig as a message of its own, because its package depends on TensorFlow.
+"""ModelServerConfig defined here, because its package depends on TensorFlow.
 
 Source: tensorflow_serving/config/model_server_config.proto and
 tensorflow_serving/sources/storage_path/file_system_storage_path_source.proto of 2.21. Of

@@ -22,7 +22,7 @@ from tfserving_client.tensors.conversion import conformed
 
 Array = NDArray[Any]
 
-DEFAULT = "serving_default"  # the signature of whoever names none
+DEFAULT = "serving_default"  # the signature of requests that name none
 _ROWS = 32  # of a request made from a file
 _MOST_BYTES = 64 << 20  # of a request's arrays: a short one may claim any shape
 

@@ -107,7 +107,7 @@ def test_whom_alerts_are_told_is_on_the_dashboard(bundle: Bundle) -> None:
     (panel,) = (
         panel
         for panel in json.loads(DASHBOARD.read_text())["panels"]
-        if panel["title"] == "Alerts are told to"
+        if panel["title"] == "Alert receivers"
     )
     told = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
     assert told["0"]["text"] == "none configured"
