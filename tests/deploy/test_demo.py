@@ -17,9 +17,9 @@ from tests.deploy.conftest import ROOT
     ("name", "serving", "told"),
     [
         ("none", "", "models/none holds no version; make one with `python -m export --name none`"),
-        ("price", "", "models/price/2 reads no digits, and those are shown; name another"),
-        ("bare", "", "models/bare/2 reads no digits, and those are shown; name another"),
-        ("price", "docker", "price is not configured; `python -m deploy models add price`"),
+        ("price", "", "models/price/2 does not take digits, which the demonstration needs"),
+        ("bare", "", "models/bare/2 does not take digits, which the demonstration needs"),
+        ("price", "docker", "price is not configured; add it with `python -m deploy models"),
     ],
 )
 def test_what_is_missing_is_one_sentence(
