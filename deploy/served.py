@@ -113,7 +113,7 @@ def differences_of(model: Model, served: Served, there: Iterable[int]) -> Iterat
     wanted = model.wanted(there)
     if not served.versions:
         if wanted:
-            yield _not_taken_up(model.name, "the server does not know this model")
+            yield _not_taken_up(model.name, "the server does not know it")
         return
     errors = {one.version: one.error for one in served.versions if one.error}
     for number in sorted(wanted - served.available):

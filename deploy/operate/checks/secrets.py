@@ -52,4 +52,4 @@ def _pair() -> None:
     except ValueError:
         return  # reported by `certificates.read`
     if chain[0].public_key() != public:
-        raise Refused(f"{key} does not belong to {certificate}; put the matching pair there")
+        raise Refused(f"{key} is not the key of {certificate}; put a matching pair there")

@@ -88,7 +88,7 @@ def with_one_more(name: str, path: str | None) -> tuple[str, list[str]]:
         raise InputError(wrong)
     configured, place = served.models(), served.place(served.MODELS)
     if any(one.name == name for one in configured):
-        raise Refused(f"{name} is already configured, in {place}")
+        raise Refused(f"{name} is configured already, in {place}")
     text = editing.added(place.read_text(), name, _base_path(name, path))
     is_own = place.parent == served.OWN
     left_out = [one.name for one in configured if not is_own and _on_disk(one.base_path) == []]

@@ -113,8 +113,12 @@ def test_with_the_nvidia_runtime_it_is_the_gpu_unless_told_otherwise(
 @pytest.mark.parametrize(
     ("info", "flags", "device"),
     [
-        ({"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]}, [], "GPU, by CDI"),
-        ({"CDISpecDirs": ["{folder}", "/nowhere"]}, ["--gpu"], "GPU, by CDI"),
+        (
+            {"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]},
+            [],
+            "GPU, through CDI",
+        ),
+        ({"CDISpecDirs": ["{folder}", "/nowhere"]}, ["--gpu"], "GPU, through CDI"),
         ({"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]}, ["--cpu"], "CPU"),
         ({"DiscoveredDevices": [{"Source": "cdi", "ID": "other.com/nic=0"}]}, [], "CPU"),
         ({"CDISpecDirs": ["/nowhere"], "DiscoveredDevices": None}, [], "CPU"),

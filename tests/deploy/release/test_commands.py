@@ -47,7 +47,7 @@ def test_labels_of_ones_own_stay_and_keep_their_versions(bundle: Bundle) -> None
     [
         (["promote", "3"], 1, "no server runs, so none can load and check the version"),
         (["promote", "7"], 2, "mnist has no version 7; there are 1, 2, 3"),
-        (["promote", "x"], 2, "'x': expected a version's number"),
+        (["promote", "x"], 2, "'x': expected a version number"),
         (["promote"], 2, "N --always-newest is required"),
         (["promote", "3", "--name", "price"], 2, "price is not configured; what is: mnist"),
         (["promote", "3", "--grace", "-1"], 2, "'-1': expected seconds, or as 90s, 10m, 1h"),
@@ -66,7 +66,9 @@ def test_of_several_models_one_has_to_be_named(bundle: Bundle) -> None:
     bundle.publish("price", 4)
     bundle.publish("price", 5)
     bundle("models", "add", "price")
-    assert "there are 2 models: mnist, price; --name says which" in bundle("rollback", status=2)
+    assert "there are 2 models: mnist, price; choose one with --name" in bundle(
+        "rollback", status=2
+    )
     assert "price: 4 is live" in bundle("rollback", "--name", "price")
     assert bundle.listed()["mnist"]["labels"] == {}
     assert len(bundle("history", "--name", "mnist").splitlines()) == 1
@@ -77,7 +79,7 @@ def test_beside_a_canary_nothing_else_is_released(bundle: Bundle) -> None:
     bundle("models", "add", "price")
     tried = bundle.own.with_name("canary.config")
     tried.write_text("5 mnist 3\n")
-    told = "some callers are sent to version 3 of mnist, a canary: `promote 3 --name mnist` or"
+    told = "a canary sends some callers to version 3 of mnist; run `promote 3 --name mnist` or"
     for command in (
         ["promote", "2", "--name", "mnist"],
         ["promote", "4", "--name", "price"],

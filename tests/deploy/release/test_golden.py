@@ -140,7 +140,7 @@ def _broken(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("missing", "golden.npz is missing: nothing says what the version must answer"),
+        ("missing", "golden.npz is missing, so there are no golden answers"),
         ("no zip", "File is not a zip file"),
         ("cut", "golden.npz holds no golden answers"),
         ("pickled", "allow_pickle=False"),

@@ -174,7 +174,7 @@ def test_a_command_that_is_killed_is_taken_up_by_the_next(
 ) -> None:
     bundle.done("promote", "1")
     bundle.publish(published, 2)
-    lines = ("2 is loaded on a server", "step    2 is loaded\n", "step    2 is live")
+    lines = ("2 is loaded on a separate server", "step    2 is loaded\n", "step    2 is live")
     for line in lines:
         killed = bundle.interrupted(line, "promote", "2", sent=signal.SIGKILL)
         assert killed == -signal.SIGKILL

@@ -134,7 +134,7 @@ def _broken_golden(folder: Path) -> None:
             "signature serving_default: input images is DT_UINT8 [n, 28, 28]; its card says "
             "DT_FLOAT [n, 28, 28] (over gRPC and REST)",
         ),
-        (_renamed_signature, "signature squeezed is on its card, and not served"),
+        (_renamed_signature, "signature squeezed is on its card, but is not served"),
         (_bad_warm_up, "it does not load: DATA_LOSS: "),
         (_no_model, "it does not load: NOT_FOUND: "),
         (_no_variables, "variables/variables.data-00000-of-00001 is missing"),
@@ -169,7 +169,7 @@ def test_without_golden_answers_only_who_says_so_lets_it_pass(copied: Path, veri
     shutil.rmtree(copied / "assets.extra")
     outcome = verify(f"--path={copied}", "--name=mnist")
     assert outcome.status == 1
-    assert "it has no assets.extra/golden.npz, so nothing says what it must answer" in outcome.said
+    assert "it has no assets.extra/golden.npz, so there are no golden answers" in outcome.said
     outcome = verify(f"--path={copied}", "--name=mnist", "--without-golden")
     assert outcome.status == 0
     assert set(outcome.report["rows"].values()) == {None}
@@ -191,7 +191,7 @@ def test_files_beside_those_that_were_published_are_no_concern(
         (["--name=../mnist"], "'../mnist' is not a valid name"),
         (["1", "--path=/tmp"], "N and --path are given"),
         (["--path=/none/1"], "/none/1 is not a folder"),
-        (["x"], "'x': expected a version's number"),
+        (["x"], "'x': expected a version number"),
     ],
 )
 def test_bad_usage(

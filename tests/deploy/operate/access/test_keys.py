@@ -206,7 +206,7 @@ def test_a_rotated_key_goes_on_for_a_while_beside_the_new_one(
     assert main(["keys", "rotate", "alice"]) == 0
     captured = capsys.readouterr()
     second = captured.out.strip()
-    assert "the old key goes on for 7 days" in captured.err
+    assert "the old key still works for 7 days" in captured.err
     assert _days_left(secrets, first) == pytest.approx(7, abs=0.01)
     assert _days_left(secrets, second) is None
     # Again: no key is given more time than it had.
@@ -241,4 +241,4 @@ def test_days_are_whole_and_not_too_many(days: str, capsys: pytest.CaptureFixtur
         with pytest.raises(SystemExit) as stopped:
             main(["keys", *arguments, f"--days={days}"])
         assert stopped.value.code == 2
-        assert "expected whole days, 1 to 3,650" in capsys.readouterr().err
+        assert "expected a whole number of days from 1 to 3,650" in capsys.readouterr().err
