@@ -1,17 +1,17 @@
 """How many replicas a rate and a p99 need, by queueing theory, from what `tune` measured of one.
 
-A replica is known by three figures: how long a request takes alone (S, log-normal by its p50 and
-p99), the most requests a second that are answered (μ), and, with batching, how long a batch of b
+A replica is known by three figures: the latency of a single request (S, log-normal by its p50 and
+p99), the highest throughput in requests per second (μ), and, with batching, how long a batch of b
 takes. By Little's law it works on μ·S requests, or μ·S(b)/b batches, at once: its lanes.
 
 **One by one** all lanes of all replicas are one queue, M/G/c: requests come at random (Poisson) and
 independently, and the gateway gives each to the least busy replica. A request waits with a
 probability of ρ^(√(2(c+1))−1), c lanes that are busy to ρ (Sakasegawa, "An approximation formula
-Lq ≃ α·ρ^β/(1−ρ)", Annals of the Institute of Statistical Mathematics 29, 1977), and who waits does
-so for an exponential time of mean S/(c(1−ρ))·(1+cv²)/2, cv the standard deviation of S over its
-mean (Allen, "Probability, Statistics and Queueing Theory", 1978: Allen and Cunneen's formula).
+Lq ≃ α·ρ^β/(1−ρ)", Annals of the Institute of Statistical Mathematics 29, 1977), and a waiting
+request waits for an exponential time of mean S/(c(1−ρ))·(1+cv²)/2, cv the standard deviation of S
+over its mean (Allen, "Probability, Statistics and Queueing Theory", 1978: Allen and Cunneen's formula).
 
-**In batches** that nobody waits to see filled, a lane takes all that came while its last batch ran,
+**In batches** that do not wait to be full, a lane takes all that came while its last batch ran,
 and S(b) grows linearly with b (Inoue, "Queueing analysis of GPU-based inference servers with
 dynamic batching", Performance Evaluation 147, 2021). Batch sizes then are a process of counts whose
 mean follows the size before (INARCH(1): Ferland, Latour and Oraichi, "Integer-valued GARCH
@@ -19,7 +19,7 @@ process", Journal of Time Series Analysis 27, 2006); its stationary mean and var
 request waits for what is left of the batch that runs, and for its own, which is the larger the
 longer that one was. Replicas count as if each had arrivals of its own.
 
-Batching only ever helps, so the smaller of both p99 is told. `capacity.md` says where none holds.
+Batching can only help, so the smaller of both p99 is used. `capacity.md` says where neither holds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from deploy.release.service import Service
 
-MOST_BUSY = 0.8  # share of the most that is planned for; above it p99 is anybody's guess
+MOST_BUSY = 0.8  # planned share of the highest throughput; above it p99 cannot be predicted
 _MOST_REPLICAS = 10**12  # a search ends
 _SHARE = 0.01  # of the requests may take longer
 _NORMAL = NormalDist()
@@ -44,12 +44,12 @@ Samples = NDArray[np.float64]
 
 
 class TooSlow(Exception):
-    """No number of replicas answers within the limit."""
+    """No number of replicas can answer within the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a rate needs.
+    """The plan for a rate.
 
     Attributes:
         rate: requests a second, of one row each.

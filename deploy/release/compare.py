@@ -1,4 +1,4 @@
-"""Two versions asked the same: where they differ, how sure they are, how long they take."""
+"""Send two versions the same requests: where they differ, their confidence and latency."""
 
 from __future__ import annotations
 
@@ -27,9 +27,13 @@ Array = NDArray[Any]
 Outputs = Mapping[str, Array]
 
 _SHOWN = 10  # rows that differ
-_SLOWER, _TIMED = 1.5, 100  # times the other's p50, of so many requests
+_SLOWER, _TIMED = 1.5, 100  # times the p50 of the other version, and requests needed for that
 _WIDTH = 60  # characters of an array in the table
-_REFUSALS = (InvalidInput, NotFound, Rejected)  # of a request, by a version that takes no such one
+_REFUSALS = (
+    InvalidInput,
+    NotFound,
+    Rejected,
+)  # the error of a version that does not accept a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,11 @@ class Output:
     """How the two differ in one output.
 
     Attributes:
-        rows: that were compared.
-        differing: rows of another class, string or integer, or of floats that are not close.
-        largest: the largest difference of a float; None of strings and integers.
-        confidence: of each version the mean probability of the most probable class; None if it is
-            no class scores.
+        rows: number of compared rows.
+        differing: rows with another class, string or integer, or with floats that are not close.
+        largest: the largest difference of a float; None for strings and integers.
+        confidence: mean probability of the most probable class, for both versions; None if the
+            output is not class scores.
     """
 
     rows: int
@@ -55,9 +59,9 @@ class Row:
     """A row that differs.
 
     Attributes:
-        row: its number, over all requests.
-        input: in a few words; "" if `picture` says more.
-        picture: grey, uint8 [height, width], if that is the input.
+        row: its number, counted over all requests.
+        input: as short text; "" if there is a `picture`.
+        picture: grey, uint8 [height, width], if the input is one.
         answers: of the candidate and of the other.
     """
 
@@ -69,16 +73,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was found.
+    """The result.
 
     Attributes:
         versions: the candidate and the one it is compared with.
-        requests: that both have answered.
-        refused: requests that neither takes.
-        outputs: by name; with the signature before it, where requests are of several.
-        milliseconds: of each version p50 and p99 of a request; none if both answered none.
+        requests: number that both have answered.
+        refused: number of requests that neither accepts.
+        outputs: by name; with the signature before it if requests use several.
+        milliseconds: p50 and p99 of a request for both versions; empty if both answered none.
         shown: rows that differ, the first ten.
-        problems: why the verdict is bad; none: the candidate does as the other.
+        problems: why the verdict is bad; empty: the candidate behaves like the other.
     """
 
     versions: tuple[int, int]
@@ -96,10 +100,10 @@ class Comparison:
         return json.dumps({"alike": not self.problems, **fields})
 
     def lines(self) -> Iterator[str]:
-        """The comparison as text; rows that differ as pictures, where the input is pictures."""
+        """The comparison as text; rows that differ as pictures, if the input is one."""
         candidate, other = self.versions
-        neither = f"; {self.refused} more are taken by neither" if self.refused else ""
-        yield f"asked    {self.requests} requests that both answer{neither}"
+        neither = f"; {self.refused} more are accepted by neither" if self.refused else ""
+        yield f"asked    {self.requests} requests answered by both{neither}"
         for name, one in self.outputs.items():
             told = f"output   {name}: {one.differing} of {one.rows} rows differ"
             if one.largest is not None:
@@ -119,20 +123,21 @@ class Comparison:
             yield from table([titles, *(row[: len(titles)] for row in rows)])
         for problem in self.problems:
             yield f"problem  {problem}"
-        yield f"verdict  {candidate} does {'not do ' if self.problems else ''}as {other}"
+        behaves = "does not behave" if self.problems else "behaves"
+        yield f"verdict  {candidate} {behaves} like {other}"
 
 
 @contextlib.contextmanager
 def served(name: str, folders: Mapping[int, Path]) -> Iterator[tuple[ServingClient, ServingClient]]:
-    """Both versions on servers of their own.
+    """Serve both versions, each on a temporary server.
 
     Args:
         name: the model's.
         folders: number → folder; the candidate first.
 
     Raises:
-        runner.NoServer: there is none to serve them.
-        Refused: one of them does not load, or fails meanwhile.
+        runner.NoServer: no server can be started here.
+        Refused: one of them does not load, or fails later.
     """
     candidate, other = folders
     try:
@@ -156,21 +161,21 @@ def compare(
     *,
     agreement: float,
 ) -> Comparison:
-    """Ask both the same, by turns.
+    """Send both the same requests, in turn.
 
     Args:
         servings: the candidate's server and the other's.
         versions: their numbers.
         requests: at least one.
-        agreement: the share of rows that must not differ.
+        agreement: the share of rows that have to agree.
 
     Raises:
-        InputError: neither takes any of the requests.
+        InputError: neither accepts any of the requests.
         ServingError: a call failed.
     """
     _, other = versions
     answered: list[tuple[Request, Outputs, Outputs]] = []
-    refused: list[ServingError] = []  # by the candidate, and answered by the other
+    refused: list[ServingError] = []  # refused by the candidate, and answered by the other
     neither: list[ServingError] = []
     for request in requests:
         ours, theirs = (_ask(each, request) for each in servings)
@@ -191,7 +196,7 @@ def compare(
             )
     if refused:
         problems.append(
-            f"{len(refused)} of {len(requests)} requests are refused, and answered by {other}: "
+            f"{len(refused)} of {len(requests)} requests are refused, but answered by {other}: "
             f"{refused[0]}"
         )
     milliseconds = _milliseconds(servings, [request for request, *_ in answered])
@@ -202,7 +207,7 @@ def compare(
 
 
 def _ask(serving: ServingClient, request: Request) -> Outputs | ServingError:
-    """The outputs, or why there are none."""
+    """The outputs, or the error."""
     try:
         return serving.predict(
             request.inputs, signature=request.signature, raw=request.as_sent
@@ -214,7 +219,7 @@ def _ask(serving: ServingClient, request: Request) -> Outputs | ServingError:
 def _milliseconds(
     servings: Sequence[ServingClient], requests: Sequence[Request]
 ) -> list[list[float]]:
-    """Of each version p50 and p99 of requests that it has answered before; none of none."""
+    """p50 and p99 for each version, of requests that it has answered; empty without requests."""
     times: list[list[float]] = []
     for request in itertools.islice(itertools.cycle(requests), _TIMED):
         both = []
@@ -230,7 +235,7 @@ def _milliseconds(
 def _differences(
     answered: Sequence[tuple[Request, Outputs, Outputs]],
 ) -> tuple[dict[str, Output], list[Row], list[str]]:
-    """By output how the two differ, the first rows that do, and which outputs one of them lacks."""
+    """Differences by output, the first rows that differ, and outputs that one version lacks."""
     several = len({request.signature for request, *_ in answered}) > 1
     parts: dict[str, list[Output]] = {}
     lacking: dict[str, str] = {}
@@ -246,7 +251,7 @@ def _differences(
                 parts.setdefault(name, []).append(one)
                 differing |= found if len(found) == rows else found.any()
             else:
-                lacking[name] = f"output {name} is answered by one of them alone"
+                lacking[name] = f"output {name} is missing in the answers of one version"
         for row in np.flatnonzero(differing)[: _SHOWN - len(shown)]:
             answers = _said(ours, row), _said(theirs, row)
             shown.append(Row(start + int(row), *_input(request.inputs, row), answers))
@@ -255,7 +260,7 @@ def _differences(
 
 
 def _summed(parts: Sequence[Output]) -> Output:
-    """One output over all requests."""
+    """One output, over all requests."""
     rows = sum(one.rows for one in parts)
     largest = [one.largest for one in parts if one.largest is not None]
     sure = [(*one.confidence, one.rows) for one in parts if one.confidence]
@@ -292,7 +297,7 @@ def _compared(ours: Array, theirs: Array) -> tuple[Output, Array]:
 
 
 def _are_scores(array: Array) -> bool:
-    """Whether each row is probabilities of classes."""
+    """Whether each row holds probabilities of classes."""
     return (
         array.shape[1] > 1
         and array.min() >= 0
@@ -301,14 +306,14 @@ def _are_scores(array: Array) -> bool:
 
 
 def _said(arrays: Outputs, row: int) -> str:
-    """One row of some arrays, short."""
+    """One row of some arrays, as short text."""
     said = []
     for alias, array in arrays.items():
         one = array[row] if array.ndim and row < len(array) else array
         if array.dtype.kind == "f" and array.ndim == 2 and _are_scores(array):
             said.append(f"{alias}: {one.argmax()} ({one.max():.1%})")
         else:
-            text = repr(one)  # of a string; numpy would drop the zeros at its end
+            text = repr(one)  # numpy would drop the zeros at the end of a string
             if isinstance(one, np.ndarray | np.generic):
                 text = np.array2string(np.asarray(one), precision=4, threshold=6, edgeitems=2)
             said.append(f"{alias}: {shorten(text, _WIDTH, placeholder='…')}")
@@ -316,7 +321,7 @@ def _said(arrays: Outputs, row: int) -> str:
 
 
 def _input(inputs: Mapping[str, Array], row: int) -> tuple[str, Array | None]:
-    """What a row asked: grey pictures of bytes as they are, if that is the only input."""
+    """The input of a row: grey pictures of bytes unchanged, if that is the only input."""
     arrays = list(inputs.values())
     if len(arrays) == 1 and arrays[0].dtype == np.uint8 and arrays[0].ndim == 3:
         return "", arrays[0][row]

@@ -34,7 +34,7 @@ class Place(ABC):
     """One model, and the servers that serve it.
 
     Attributes:
-        name: the model's.
+        name: of the model.
         say: takes a line of progress.
         timeout: seconds that the servers have for each step.
         prometheus: where it answers, if it runs.
@@ -79,16 +79,16 @@ class Place(ABC):
         """Replace files of the configuration, or remove them, and hand them to the servers.
 
         Raises:
-            Refused: it would bring the configuration an error that it does not have yet.
+            Refused: it would add an error to the configuration.
         """
 
     @abstractmethod
     def versions(self) -> Mapping[int, Path]:
-        """Version → its folder on this machine, in order; none of a model that lies elsewhere."""
+        """Version → its folder on this machine, in order; empty if it is stored elsewhere."""
 
     @abstractmethod
     def folder(self, number: int) -> Path | None:
-        """Where a version lies; None where versions lie elsewhere.
+        """The folder of a version; None if versions are stored elsewhere.
 
         Raises:
             InputError: there is no such version.
@@ -100,7 +100,7 @@ class Place(ABC):
 
     @abstractmethod
     def running(self, service: str = SERVING) -> Sequence[Replica]:
-        """The servers of a service that run."""
+        """The running servers of a service."""
 
     @abstractmethod
     def start(self, service: str) -> None:
@@ -138,7 +138,7 @@ class Place(ABC):
             raise Refused(str(error)) from None
 
     def model(self, file: str = MODELS) -> Model:
-        """As it is configured.
+        """Its configuration.
 
         Raises:
             Refused: the configuration cannot be read.
@@ -147,16 +147,16 @@ class Place(ABC):
         models = {one.name: one for one in self.models(file)}
         if self.name not in models:
             raise InputError(
-                f"{self.name} is not configured; what is: {', '.join(models) or 'nothing'}"
+                f"{self.name} is not configured; configured: {', '.join(models) or 'none'}"
             )
         return models[self.name]
 
     def release(self) -> Release:
-        """Its versions that have a part in its release."""
+        """The versions in its release."""
         return state.of(self.model())
 
     def set(self, release: Release) -> None:
-        """Write a state down and hand it to the servers, whether they run or not.
+        """Write a state and give it to the servers, which may not run.
 
         Raises:
             Refused: as `write`.
@@ -186,7 +186,7 @@ class Place(ABC):
             )
 
     def restart_starting(self) -> None:
-        """Start those servers anew that have not answered yet.
+        """Restart the servers that have not answered yet.
 
         While a server waits for its first version, it does not read its configuration again.
         """
@@ -205,7 +205,7 @@ class Place(ABC):
         self.say(f"step    {what}")
 
     def rest(self, what: str, seconds: float) -> None:
-        """Let time pass; how much of it is left is shown."""
+        """Wait, and show the time."""
         self.say(f"{what}, {seconds:g} s")
         with Progress(lambda passed: f"        {passed:.0f} of {seconds:g} s"):
             interrupts.pause(seconds)
@@ -213,10 +213,10 @@ class Place(ABC):
 
 @contextlib.contextmanager
 def alone(place: Place) -> Iterator[bool]:
-    """Be the only one who releases, after what became of killed commands is written down.
+    """Hold the lock for releases, after the outcome of killed commands is recorded.
 
     Yields:
-        Whether one of them was killed before its version was live.
+        Whether a command was killed before its version was live.
 
     Raises:
         Refused: as `Place.changing`.
@@ -234,7 +234,7 @@ def alone(place: Place) -> Iterator[bool]:
 
 
 def live_version(place: Place) -> int | None:
-    """The version that is live, on all servers; a candidate that was left is left out.
+    """The version that is live, on all servers; removes an old candidate.
 
     Raises:
         Refused: no server runs.

@@ -1,4 +1,4 @@
-"""What two versions are asked: the rows of a file, or live requests that the gateway has kept."""
+"""Requests for a comparison: rows of a file, or live requests that the gateway has kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 DEFAULT = "serving_default"  # the signature of requests that name none
 _ROWS = 32  # of a request made from a file
-_MOST_BYTES = 64 << 20  # of a request's arrays: a short one may claim any shape
+_MOST_BYTES = 64 << 20  # of the arrays of a request: a short request can claim any shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Request:
     """One request of Predict.
 
     Attributes:
-        signature: by which it is answered.
+        signature: the signature that answers it.
         inputs: arrays by input name.
-        as_sent: whether these are the very dtypes that the caller sent; otherwise they are made
-            those that a version takes.
+        as_sent: whether the dtypes are as the caller sent them; otherwise they are converted to
+            those of the version.
     """
 
     signature: str
@@ -47,13 +47,13 @@ def read(path: Path) -> dict[str, Array]:
     """The rows of a file: an `.npz` of arrays by input name, of as many rows each.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not such a file.
     """
     try:
         arrays = golden.unpacked(path)
     except Unreadable as error:
         raise InputError(str(error)) from None
-    except Exception as error:  # a damaged file leads its readers to errors of any kind
+    except Exception as error:  # a damaged file can raise errors of any kind
         raise InputError(f"{path}: {error}; expected an .npz of arrays by input name") from None
     rows = {len(array) for array in arrays.values() if array.ndim}
     if len(rows) != 1 or not min(rows):
@@ -72,7 +72,7 @@ def of_rows(inputs: Mapping[str, Array], signature: str) -> list[Request]:
 
 
 def of_lines(lines: bytes, signatures: Mapping[str, Signature]) -> tuple[list[Request], int]:
-    """Live requests, as `deploy/gateway/shadow.js` writes them, and how many were no such ones.
+    """Live requests, as `deploy/gateway/shadow.js` writes them, and the number of others.
 
     Classify and Regress become Predict, which takes the same examples serialized.
 
@@ -87,7 +87,7 @@ def of_lines(lines: bytes, signatures: Mapping[str, Signature]) -> tuple[list[Re
             if sum(array.nbytes for array in request.inputs.values()) > _MOST_BYTES:
                 raise ValueError("more than a request may hold")
             found.append(request)
-        except Exception:  # what callers send leads its readers to errors of any kind
+        except Exception:  # what callers send can raise errors of any kind
             others += 1
     return found, others
 

@@ -1,4 +1,4 @@
-"""What one replica can do: measured by `tune`, kept for `capacity` in a file of this machine."""
+"""The service times of one replica: measured by `tune`, stored for `capacity` in a file."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ MEASURED = FOLDER / "machine" / "measured"  # a file for each model
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One replica's times and its limit, and what they were measured of.
+    """Times and limit of one replica, and what was measured.
 
     Attributes:
-        p50_ms: of a request of one row that no other delays, at the caller.
-        p99_ms: of the same.
-        requests_per_second: the most that it answers, whatever they wait for it.
+        p50_ms: of a request of one row without other requests, at the caller.
+        p99_ms: as p50_ms.
+        requests_per_second: the highest throughput, at any latency.
         batch_rows: requests that one batch holds at that rate, on average; 1 without batching.
-        batch_ms: p50 of a request of so many rows that no other delays.
-        cores: that the server had, shared with what asked it.
-        request_bytes: of a request and its answer, without what gRPC and TCP put around them; 0 if
-            that is not known.
-        of: what was measured, in words.
+        batch_ms: p50 of a request of so many rows without other requests.
+        cores: of the server, shared with the load generator.
+        request_bytes: of a request and its answer, without overhead of gRPC and TCP; 0 if unknown.
+        of: what was measured, as text.
     """
 
     p50_ms: float
@@ -40,7 +39,7 @@ class Service:
 
 
 def write(model: str, service: Service) -> Path:
-    """Keep what was measured of a model, in place of what was before; returns the file."""
+    """Store the measurements of a model, replacing older ones; returns the file."""
     path = _path(model)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(asdict(service), indent=2) + "\n")
@@ -48,18 +47,18 @@ def write(model: str, service: Service) -> Path:
 
 
 def read(model: str) -> Service:
-    """What was measured of a model last.
+    """The last measurements of a model.
 
     Raises:
-        Unreadable: nothing was, or the file is not as `write` makes it.
+        Unreadable: there are none, or the file is not as `write` makes it.
     """
     path = _path(model)
     try:
         found = Service(**json.loads(path.read_text()))
     except FileNotFoundError:
         raise Unreadable(
-            f"nothing was measured of {model} on this machine: `python -m deploy tune --name "
-            f"{model}` does so; or tell it by --service-ms"
+            f"there are no measurements of {model} on this machine: run `python -m deploy tune "
+            f"--name {model}`, or give --service-ms"
         ) from None
     except (ValueError, TypeError) as error:
         raise Unreadable(f"{path} is not what `python -m deploy tune` writes: {error}") from None

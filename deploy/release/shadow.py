@@ -1,9 +1,9 @@
-"""A sample of live requests, which the gateway keeps while a file of its configuration says so.
+"""A sample of live requests, which the gateway keeps as long as a configuration file says.
 
     mnist 1 5 1796058000
 
-The model, the share of its requests in percent, how many a second at most, and until when, in
-seconds since 1970. The gateway ends it by itself, so it ends though this command is killed.
+The model, the share of its requests in percent, the limit of requests per second, and the end, in
+seconds since 1970. The gateway stops by itself then, even if this command is killed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from deploy.operate.errors import Refused
 from deploy.operate.stack import containers, served
 from tfserving_client.command.progress import Progress
 
-_FOLDER = "/run/gateway/shadow"  # in the gateway, of the requests: one of each sample, by its end
+_FOLDER = "/run/gateway/shadow"  # in the gateway; one folder for each sample, named by its end
 _TAKEN_UP = 15.0  # seconds until the gateway has read it; it takes one or two
-_LOOK = 0.25  # seconds between two looks
+_LOOK = 0.25  # seconds between two checks
 
 
 def sample(
@@ -34,23 +34,23 @@ def sample(
     seconds: int,
     say: Callable[[str], None],
 ) -> bytes:
-    """Have the gateway keep some of the requests to a model; the callers notice nothing.
+    """Make the gateway keep some of the requests to a model; the callers notice nothing.
 
     Args:
-        engine: on which the gateway runs.
-        project: the bundle's, for Compose.
-        model: its name.
-        percent: of its requests.
-        rate: how many of them a second at most.
-        seconds: how long.
+        engine: the engine of the gateway.
+        project: Compose's name of the bundle.
+        model: name of the model.
+        percent: share of its requests.
+        rate: requests per second, at most.
+        seconds: length of the sample.
         say: takes a line of progress.
 
     Returns:
-        Them, one a line; `requests.of_lines` reads it.
+        The requests, one for each line; `requests.of_lines` reads them.
 
     Raises:
-        Refused: no gateway runs, or it does not keep any; another sample is being taken; no request
-            came.
+        Refused: no gateway runs, or it keeps no requests; another sample is being taken; there was
+            no request.
     """
     gateway = _gateway(engine, project)
     until = int(time.time()) + 1 + seconds
@@ -60,7 +60,7 @@ def sample(
             if time.monotonic() > begun + _TAKEN_UP:
                 raise Refused(
                     "the gateway keeps no requests: it reads another configuration, which `python "
-                    "-m deploy up` mends, or its nginx has no JavaScript module, as the official "
+                    "-m deploy up` fixes, or its nginx has no JavaScript module, as the official "
                     "image has"
                 )
             time.sleep(_LOOK)
@@ -74,8 +74,8 @@ def sample(
         lines: bytes = gateway.exec_run(["sh", "-c", show]).output
     if not lines:
         raise Refused(
-            f"of the requests to {model} none was kept in {seconds:g} s, of {percent:g} %; --share "
-            "and --for take more"
+            f"no request to {model} was kept in {seconds:g} s, with a share of {percent:g} %; "
+            "raise --share or --for"
         )
     return lines
 
@@ -89,7 +89,7 @@ def _gateway(engine: docker.DockerClient, project: str) -> docker.models.contain
 
 @contextlib.contextmanager
 def _kept(text: str) -> Iterator[None]:
-    """Have the gateway read it meanwhile.
+    """Let the gateway read this text inside the `with`.
 
     Raises:
         Refused: another sample is being taken, or another command changes the configuration.
@@ -100,7 +100,7 @@ def _kept(text: str) -> Iterator[None]:
             opened.enter_context(secret_files.alone_in(served.OWN, wait=False))
         except BlockingIOError:
             raise Refused(
-                "another `compare --live` takes a sample; when it ends, try again"
+                "another `compare --live` takes a sample; try again when it has ended"
             ) from None
         _write(text.encode())
         try:

@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="the number of the version (default: the newest)",
     )
-    verify.add_argument("--name", help="the model's (the only one)")
+    verify.add_argument("--name", help="the model (default: the only one)")
     verify.add_argument(
         "--path", type=Path, metavar="FOLDER", help="the version in this folder, of any name"
     )
@@ -58,7 +58,7 @@ def add_to(commands: Any) -> None:
         metavar="M",
         help="the other version (default: the live one, else the one below N)",
     )
-    compare.add_argument("--name", help="the model's (the only one)")
+    compare.add_argument("--name", help="the model (default: the only one)")
     asked = compare.add_mutually_exclusive_group()
     asked.add_argument(
         "--requests",
@@ -103,7 +103,7 @@ def add_to(commands: Any) -> None:
     tune = command(
         commands, "tune", _tune, "find the batching parameters with the highest throughput"
     )
-    tune.add_argument("--name", help="the model's (the only one)")
+    tune.add_argument("--name", help="the model (default: the only one)")
     tune.add_argument(
         "--p99-ms",
         type=_milliseconds,
@@ -124,7 +124,7 @@ def add_to(commands: Any) -> None:
     capacity = command(
         commands, "capacity", _capacity, "how many replicas a rate needs, from measurements of tune"
     )
-    capacity.add_argument("--name", help="the model's (the only one)")
+    capacity.add_argument("--name", help="the model (default: the only one)")
     capacity.add_argument(
         "--rate",
         type=_rates,
@@ -252,7 +252,7 @@ def _compare(options: argparse.Namespace) -> int:
         found = compare.compare(servings, (number, other), asked, agreement=options.agreement / 100)
     print(found.as_json() if options.json else "\n".join(found.lines()))
     if found.problems:
-        raise Refused(f"version {number} does not do as {other}: {found.problems[0]}")
+        raise Refused(f"version {number} does not behave like {other}: {found.problems[0]}")
     return 0
 
 

@@ -1,9 +1,9 @@
-"""Find the batching parameters that answer the most requests within a latency, or that none do.
+"""Find the batching parameters with the highest throughput within a latency, if any.
 
-Each setting has a server of its own, and an open loop of requests of one golden row over gRPC. What
-is found is what the best of a sweep, the server's defaults and the shipped settings reach by turns,
-and the best has to be better than both by more than chance. Of what is to be used it is measured
-how long a request takes alone and how many are answered at most: `capacity` plans by that.
+Each setting is measured on a separate server, with an open loop of requests of one golden row over
+gRPC. Then the best of a sweep, the server's defaults and the shipped settings are measured in turn,
+and the best has to be better than both by more than chance. For the chosen setting, the latency of
+a single request and the highest throughput are measured: `capacity` plans with these.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from tfserving_client.serving.protocols import wire
 from tfserving_client.tensors.conversion import conformed
 
 _SHIPPED = Path(__file__).parents[1] / "server" / "batching.config"
-MARGIN = 1.05  # times the baselines' rate, to be better and not luckier
-_TRIES = 2  # of a rate that does not hold: something else may have been at work
+MARGIN = 1.05  # times the rate of the baselines, to be better by more than chance
+_TRIES = 2  # attempts at a rate that does not hold: other work may have disturbed it
 _ROUNDS = 3  # of what is compared, by turns
-_STEP, _HALVINGS = 1.5, 2  # from one rate to the next; then between the last two
+_STEP, _HALVINGS = 1.5, 2  # factor from one rate to the next; then between the last two
 _FIRST, _LOWEST, _HIGHEST = 200.0, 5.0, 200_000.0  # requests a second
-_REQUESTS = 100  # different ones, at most
-_CALLERS = 128  # at once, for the most that is answered: two of the largest batches
+_REQUESTS = 100  # different requests, at most
+_CALLERS = 128  # open requests for the highest throughput: two of the largest batches
 _CPUS = len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """What is swept: rows of a batch, µs that it waits for them, batches at once and in line."""
+    """The swept parameters: rows of a batch, µs that it waits, parallel and queued batches."""
 
     rows: int = 64
     timeout: int = 0
@@ -51,11 +51,11 @@ class Batching:
     queue: int = 512
 
     def __str__(self) -> str:
-        """In the table."""
+        """The name in the table."""
         return f"rows {self.rows}, µs {self.timeout}, threads {self.threads}, queue {self.queue}"
 
     def text(self) -> str:
-        """As a text proto; a request may have as many rows as half of what is in line."""
+        """As a text proto; a request may have half of the rows of the queue."""
         return (
             f"max_batch_size {{ value: {self.rows * max(1, self.queue // 2)} }}\n"
             "enable_large_batch_splitting { value: true }\n"
@@ -66,7 +66,7 @@ class Batching:
         )
 
 
-# Each in turn, from the best of those before.
+# Each parameter in turn, starting from the best values of those before.
 SWEPT: Mapping[str, Sequence[int]] = {
     "rows": (16, 256),
     "timeout": (500, 2_000),
@@ -77,15 +77,15 @@ SWEPT: Mapping[str, Sequence[int]] = {
 
 @dataclass(slots=True)
 class Setting:
-    """A setting, and what was measured of it.
+    """A setting and its measurements.
 
     Attributes:
         name: in the table.
         text: its BatchingParameters; "" for none, and no batching.
-        probes: all that were made.
-        found: the one of the highest rate within the limit, each time that it was looked for.
-        rows: of a batch that ran, padding included, on average; 0 without batching.
-        padding: share of those rows.
+        probes: all measurements.
+        found: the highest rate within the limit, for each search.
+        rows: mean size of the batches, padding included; 0 without batching.
+        padding: share of padding in those rows.
     """
 
     name: str
@@ -97,20 +97,20 @@ class Setting:
 
     @property
     def rate(self) -> float:
-        """The highest within the limit, in requests a second: the median; 0 if there was none."""
+        """The highest rate within the limit, requests per second: the median; 0 if none."""
         return statistics.median(probe.rate for probe in self.found) if self.found else 0.0
 
     @property
     def p99(self) -> float:
-        """In milliseconds, at those rates."""
+        """Milliseconds, at those rates."""
         return statistics.median(probe.p99 for probe in self.found) if self.found else math.inf
 
 
 def chosen(defaults: Setting, shipped: Setting, best: Setting) -> Setting:
-    """What to use, by what was found by turns: of equals the defaults, and then the shipped.
+    """The setting to use, from the measurements in turn: of equals the defaults, then the shipped.
 
-    The best of the sweep was picked from many, so it has to be better each time, not at the median
-    alone.
+    The best of the sweep was chosen from many, so it has to be better each time, not only at the
+    median.
     """
     baseline = shipped if shipped.rate > defaults.rate * MARGIN else defaults
     is_better = best.rate > baseline.rate * MARGIN and all(
@@ -131,7 +131,7 @@ class Tuner:
         say: takes a line of progress.
 
     Raises:
-        Unreadable: the version has no golden answers, whose inputs are what is asked.
+        Unreadable: the version has no golden answers, whose inputs are the requests.
     """
 
     def __init__(
@@ -140,14 +140,14 @@ class Tuner:
         self._folder, self._name = folder, name
         self._limit, self._seconds, self._say = limit, seconds, say
         self._answers = golden.read(folder)
-        self.is_generator_limit = False  # that of any rate which did not hold
+        self.is_generator_limit = False  # of any rate that did not hold
 
     def run(self) -> tuple[list[Setting], Setting, Service]:
-        """All settings as they were measured, the baselines first; what to use; what that can do.
+        """All settings with their measurements, the baselines first; the choice; its service times.
 
         Raises:
             runner.StartFailed: a server did not start.
-            ServingError: one does not answer a golden input.
+            ServingError: a server does not answer a golden input.
         """
         defaults = Setting("server's defaults", "")
         shipped = Setting("shipped", _SHIPPED.read_text())
@@ -178,7 +178,7 @@ class Tuner:
         return [defaults, shipped, *swept], use, service
 
     def _sweep(self, near: float) -> list[Setting]:
-        """Each parameter in turn; `near` is a rate to begin at."""
+        """Sweep each parameter in turn; `near` is the first rate."""
         found: dict[Batching, Setting] = {}
         best = Batching()
         for name, values in ("rows", [best.rows]), *SWEPT.items():
@@ -193,14 +193,14 @@ class Tuner:
         return list(found.values())
 
     def _measure(self, setting: Setting, server: runner.Server, near: float) -> None:
-        """Look for the highest rate within the limit."""
+        """Search the highest rate within the limit."""
         address = server.grpc_url.removeprefix("grpc://")
         held = {0.0: Probe(0.0, math.inf, 0.0, 0.0)}
 
         def is_within(rate: float) -> bool:
             probe = self._load.probe(address, rate, self._seconds)
             setting.probes.append(probe)
-            # It was sent late, and would have been answered in time.
+            # It was sent late, but would have been answered in time.
             self.is_generator_limit |= probe.p99 > self._limit > probe.p99 - probe.late
             if probe.p99 <= self._limit:
                 held[rate] = probe
@@ -220,7 +220,7 @@ class Tuner:
             if setting.text:
                 file.write(setting.text)
                 file.flush()
-                Path(file.name).chmod(0o644)  # a server in a container is another user
+                Path(file.name).chmod(0o644)  # a server in a container runs as another user
                 files["batching_parameters_file"] = Path(file.name)
             flags = ["--enable_batching"] * bool(setting.text)
             with runner.serve(
@@ -232,14 +232,14 @@ class Tuner:
 def measured(
     server: runner.Server, name: str, answers: Mapping[str, golden.Answers], seconds: float, of: str
 ) -> Service:
-    """What a server can do; its batches are as many callers fill them.
+    """Measure what a server can do, with batches as many callers fill them.
 
     Args:
-        server: it serves one version.
+        server: serves one version.
         name: the model's.
-        answers: the version's golden ones, whose rows are asked.
+        answers: golden answers of the version, whose rows are sent.
         seconds: of each load, of which there are seven at most; medians are told.
-        of: what is measured, in words.
+        of: what is measured, as text.
 
     Raises:
         ServingError: the server does not answer.
@@ -273,7 +273,7 @@ def measured(
 def requests(
     server: runner.Server, name: str, answers: Mapping[str, golden.Answers], rows: int = 1
 ) -> list[Request]:
-    """Golden rows of the default signature, or of the first, as they are sent, so many at once.
+    """Requests with golden rows of the default signature, or of the first, of so many rows each.
 
     Raises:
         ServingError: the server does not answer them.
@@ -305,7 +305,7 @@ def highest(holds: Callable[[float], bool], near: float) -> float:
 
 
 def _rows(inputs: Mapping[str, golden.Array], first: int, count: int) -> dict[str, golden.Array]:
-    """Rows of the inputs from one on, the first again after the last."""
+    """Rows of the inputs from one on; after the last comes the first."""
     rows = range(first, first + count)
     return {
         alias: array.take(rows, axis=0, mode="wrap") if array.ndim else array
@@ -322,7 +322,7 @@ def _count_batches(setting: Setting, server: runner.Server) -> None:
 
 
 def _batches(server: runner.Server) -> NDArray[np.float64]:
-    """How many batches a server ran since its start, their rows, and those that are padding."""
+    """Batches that a server ran since its start, their rows, and rows of padding."""
     metrics = measures.read(server.rest_url)
     names = "processed_batch_size_count", "processed_batch_size_sum", "padding_size_sum"
     return np.array([metrics[f"serving:batching_session:{name}"] for name in names])

@@ -1,4 +1,4 @@
-"""What came of tuning, as text: a table, a picture and a verdict."""
+"""The result of tuning as text: a table, a chart and a verdict."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def lines(
     """The report.
 
     Args:
-        settings: as they were measured, the server's defaults first and then the shipped.
-        use: the one that was chosen.
+        settings: with their measurements, the server's defaults first and then the shipped.
+        use: the chosen setting.
         limit: milliseconds that 99 of 100 requests may take.
         is_generator_limit: whether requests were sent too late at some rate.
     """
@@ -32,8 +32,8 @@ def lines(
     yield from _picture(settings, limit)
     yield ""
     if is_generator_limit:
-        yield "The load came late at some rates: this machine cannot send more, and the server may"
-        yield "answer more than is told."
+        yield "Requests were sent late at some rates: this machine cannot send more, the server may"
+        yield "answer more than is shown."
     yield _verdict(settings, use, limit)
 
 
@@ -42,7 +42,7 @@ def _verdict(settings: Sequence[Setting], use: Setting, limit: float) -> str:
     best = max(batched, key=lambda one: one.rate)
     within = f"requests/s with 99 of 100 within {limit:g} ms"
     if not use.rate:
-        return f"no setting answers 99 of 100 requests within {limit:g} ms: allow more by --p99-ms"
+        return f"no setting answers 99 of 100 requests within {limit:g} ms: raise --p99-ms"
     if not use.text:
         loses = "loses" if best.rate < defaults.rate else "is not better each time"
         return (
@@ -56,7 +56,7 @@ def _verdict(settings: Sequence[Setting], use: Setting, limit: float) -> str:
 
 
 def _picture(settings: Sequence[Setting], limit: float) -> Iterator[str]:
-    """Each probe as its setting's letter: requests/s to the right, p99 upwards, both by powers."""
+    """Measurements as letters of settings: requests/s to the right, p99 up, both logarithmic."""
     points = [
         (math.log(probe.rate), math.log(max(probe.p99, 0.01)), letter)
         for letter, one in zip(ascii_lowercase, settings, strict=False)

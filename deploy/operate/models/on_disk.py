@@ -13,20 +13,21 @@ from deploy.operate.stack import served
 
 
 def meant(name: str | None, configured: Iterable[str] | None = None) -> str:
-    """A model's name; None: of the only one that is configured.
+    """The name of a model; None: the only configured one.
 
     Args:
         name: as an operator said it.
         configured: the names of those that are; None: on this machine.
 
     Raises:
-        InputError: that is no name, several are configured, or the configuration cannot be read.
+        InputError: the name is not valid, several models are configured, or the configuration
+            cannot be read.
     """
     if name is None:
         names = [*(_configured() if configured is None else configured)]
         if len(names) != 1:
             raise InputError(
-                f"there are {len(names)} models: {', '.join(names)}; --name says which"
+                f"there are {len(names)} models: {', '.join(names)}; choose one with --name"
             )
         (name,) = names
     if wrong := server.misnamed(name):
@@ -35,10 +36,10 @@ def meant(name: str | None, configured: Iterable[str] | None = None) -> str:
 
 
 def versions(name: str) -> dict[int, Path]:
-    """Number → folder of a model's versions, in order; none of a model that lies elsewhere.
+    """Number → folder of a model's versions, in order; empty if the model is stored elsewhere.
 
     Args:
-        name: the model's; one that is not configured lies in the folder of its name.
+        name: of the model; if it is not configured, its folder is the one of this name.
 
     Raises:
         InputError: its folder cannot be read.
@@ -52,10 +53,10 @@ def versions(name: str) -> dict[int, Path]:
 
 
 def version(name: str, number: int | None) -> tuple[int, Path]:
-    """The number of a model's version, and the version's folder.
+    """The number and the folder of a version of a model.
 
     Args:
-        name: the model's.
+        name: of the model.
         number: None: the newest.
 
     Raises:
@@ -63,7 +64,10 @@ def version(name: str, number: int | None) -> tuple[int, Path]:
     """
     found = versions(name)
     if not found:
-        raise InputError(f"{name} has no version on this machine")
+        raise InputError(
+            f"{name} has no version on this machine; publish one with "
+            f"`python -m export --name {name}`"
+        )
     if number is None:
         number = max(found)
     if number not in found:

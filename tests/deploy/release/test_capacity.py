@@ -155,7 +155,7 @@ def test_without_a_measurement_it_takes_what_is_told(
     monkeypatch.setattr(service, "MEASURED", tmp_path)
     assert main(["capacity", "--rate=2000", "--p99-ms=20"]) == 2
     told = capsys.readouterr().err
-    assert "nothing was measured of mnist on this machine" in told
+    assert "there are no measurements of mnist on this machine" in told
     assert "`python -m deploy tune --name mnist`" in told
     arguments = ["--rate=2000", "--p99-ms=20", "--service-ms=5,8", "--cores=4"]
     assert main(["capacity", *arguments]) == 0
@@ -177,7 +177,7 @@ def test_without_a_measurement_it_takes_what_is_told(
         (["--service-ms=5", "--price=-1"], 2, "'-1': expected a price"),
         (["--cores=2"], 2, "--cores goes with --service-ms"),
         (["--service-ms=5", "--cores=2", "--gpus=1"], 2, "not allowed with"),
-        (["--name=../x"], 2, "'../x' is no name"),
+        (["--name=../x"], 2, "'../x' is not a valid name"),
     ],
 )
 def test_what_cannot_be_planned_is_told_in_a_sentence(

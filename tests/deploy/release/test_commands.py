@@ -49,7 +49,7 @@ def test_labels_of_ones_own_stay_and_keep_their_versions(bundle: Bundle) -> None
         (["promote", "7"], 2, "mnist has no version 7; there are 1, 2, 3"),
         (["promote", "x"], 2, "'x': expected a version number"),
         (["promote"], 2, "N --always-newest is required"),
-        (["promote", "3", "--name", "price"], 2, "price is not configured; what is: mnist"),
+        (["promote", "3", "--name", "price"], 2, "price is not configured; configured: mnist"),
         (["promote", "3", "--grace", "-1"], 2, "'-1': expected seconds, or as 90s, 10m, 1h"),
     ],
 )

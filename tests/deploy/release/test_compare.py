@@ -68,15 +68,15 @@ def test_another_model_is_told_with_figures_pictures_and_rows(
     assert re.search(r"^time     version 3: p50 [\d.]+, p99 [\d.]+ ms a request$", out, re.M)
     assert "⣿" in out or "⠿" in out or "⣤" in out  # pictures of digits
     assert "ROW  VERSION 3" in out
-    assert out.splitlines()[-1] == "verdict  3 does not do as 1"
-    assert "version 3 does not do as 1: output " in err
+    assert out.splitlines()[-1] == "verdict  3 does not behave like 1"
+    assert "version 3 does not behave like 1: output " in err
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["2", "9"], "mnist has no version 9; there are 1, 2, 3"),
-        (["1"], "mnist has no version to compare 1 with; name one: N M"),
+        (["1"], "mnist has no version to compare 1 with; name a second version: N M"),
         (["2", "--requests", "none.npz"], "expected an .npz of arrays by input name"),
         (["2", "--requests", "more.npz"], "expected arrays of as many rows each"),
         (["2", "--signature", "none"], "name a file with --requests"),
@@ -111,7 +111,7 @@ def test_of_several_models_one_has_to_be_named(
     )
     (tmp_path / "models.config").write_text(f"model_config_list {{ {both} }}")
     assert main(command.split()) == 2
-    assert "there are 2 models: mnist, price; --name says which" in capsys.readouterr().err
+    assert "there are 2 models: mnist, price; choose one with --name" in capsys.readouterr().err
 
 
 def test_without_a_server_there_is_no_verdict(

@@ -191,7 +191,7 @@ def test_several_signatures_are_told_apart_and_what_neither_takes_is_counted(
     found = _compared(of_levels, of_levels, [*requests, Request("none", {"x": np.zeros(1)})])
     assert _of_answers(found) == []
     assert (found.requests, found.refused, [*found.outputs]) == (2, 1, ["half y", "price outputs"])
-    assert "2 requests that both answer; 1 more are taken by neither" in next(found.lines())
+    assert "2 requests answered by both; 1 more are accepted by neither" in next(found.lines())
 
 
 def test_a_candidate_that_refuses_what_is_answered_does_not_do_as_the_other(
@@ -200,9 +200,9 @@ def test_a_candidate_that_refuses_what_is_answered_does_not_do_as_the_other(
     requests = of_rows(golden.read(published.path)["serving_default"].inputs, "serving_default")
     found = _compared(of_levels, of_digits, requests)
     (problem,) = _of_answers(found)
-    assert problem.startswith(f"{len(requests)} of {len(requests)} requests are refused, and")
+    assert problem.startswith(f"{len(requests)} of {len(requests)} requests are refused, but")
     assert (found.requests, found.shown, json.loads(found.as_json())["alike"]) == (0, [], False)
-    assert "not do as" in [*found.lines()][-1]
+    assert "not behave like" in [*found.lines()][-1]
     with pytest.raises(InputError, match="serving_default"):
         _compared(of_levels, of_levels, requests)
 

@@ -99,7 +99,7 @@ def test_the_report_says_when_batching_loses_and_who_was_too_slow() -> None:
     assert "cannot send more" not in "\n".join(lines)
     none = [_setting("defaults", text=""), _setting("shipped"), _setting("c")]
     lines = list(tune_report.lines(none, none[0], 50, is_generator_limit=False))
-    assert lines[-1] == "no setting answers 99 of 100 requests within 50 ms: allow more by --p99-ms"
+    assert lines[-1] == "no setting answers 99 of 100 requests within 50 ms: raise --p99-ms"
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_without_a_cluster(cluster: Cluster, tmp_path: Path, closed_port: int) -
 def test_of_a_context_that_kubectl_does_not_know(cluster: Cluster) -> None:
     said = cluster.refused(*CREATE, "--context=nosuch")
     assert "context was not found for specified context: nosuch" in said
-    assert "--context names one" in said
+    assert "choose one with --context" in said
 
 
 @pytest.mark.parametrize("command", [CREATE, LIST])

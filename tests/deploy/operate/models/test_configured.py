@@ -129,7 +129,7 @@ def test_the_bundles_own_model_is_left_out_where_it_was_never_made(bundle: Bundl
             "the only folder that servers read; move it there, or",
         ),
         (["add", "x", "--path", "/models/none"], 1, "none holds no version"),
-        (["remove", "x"], 1, "x is not configured; what is: mnist"),
+        (["remove", "x"], 1, "x is not configured; configured: mnist"),
         (["remove", "mnist"], 1, "mnist is the only model"),
     ],
 )
