@@ -9,7 +9,8 @@ independently, and the gateway gives each to the least busy replica. A request w
 probability of ρ^(√(2(c+1))−1), c lanes that are busy to ρ (Sakasegawa, "An approximation formula
 Lq ≃ α·ρ^β/(1−ρ)", Annals of the Institute of Statistical Mathematics 29, 1977), and a waiting
 request waits for an exponential time of mean S/(c(1−ρ))·(1+cv²)/2, cv the standard deviation of S
-over its mean (Allen, "Probability, Statistics and Queueing Theory", 1978: Allen and Cunneen's formula).
+over its mean (Allen, "Probability, Statistics and Queueing Theory", 1978: Allen and Cunneen's
+formula).
 
 **In batches** that do not wait to be full, a lane takes all that came while its last batch ran,
 and S(b) grows linearly with b (Inoue, "Queueing analysis of GPU-based inference servers with
