@@ -30,17 +30,23 @@ def command(within: Any, name: str, run: Run | None, summary: str) -> argparse.A
 
 
 def on_cluster(parser: argparse.ArgumentParser) -> None:
-    """Let a command do its work on a cluster; `deploy.operate.cluster` reads what was said."""
-    group = parser.add_argument_group("on a cluster")
-    group.add_argument("--kubernetes", action="store_true", help="as kubectl reaches it")
-    group.add_argument("--namespace", metavar="NS", help="of the bundle (the context's)")
-    group.add_argument("--context", metavar="C", help="of kubectl's (the current one)")
+    """Add the options of a cluster to a command; `deploy.operate.cluster` reads them."""
+    group = parser.add_argument_group("Kubernetes")
+    group.add_argument(
+        "--kubernetes", action="store_true", help="use the cluster of kubectl, not this machine"
+    )
+    group.add_argument(
+        "--namespace", metavar="NS", help="namespace of the bundle (default: the context's)"
+    )
+    group.add_argument(
+        "--context", metavar="C", help="context of kubectl (default: the current one)"
+    )
 
 
 def count(text: str) -> int:
     """A whole number from 1."""
     if not (text.isdecimal() and 0 < int(text) < 10**6):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
     return int(text)
 
 
@@ -63,10 +69,10 @@ def percent(text: str) -> float:
 
 
 def seconds(text: str) -> int:
-    """How long something is, in seconds: `90`, `90s`, `10m` or `1h`."""
+    """A duration in seconds, from `90`, `90s`, `10m` or `1h`."""
     number, unit = text.rstrip("smh"), text[-1:]
     if not (number.isdecimal() and len(text) - len(number) < 2 and int(number) < 10**6):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, or as 90s, 10m, 1h")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a duration, such as 90s, 10m or 1h")
     return int(number) * {"m": 60, "h": 3600}.get(unit, 1)
 
 

@@ -50,7 +50,7 @@ def test_labels_of_ones_own_stay_and_keep_their_versions(bundle: Bundle) -> None
         (["promote", "x"], 2, "'x': expected a version number"),
         (["promote"], 2, "N --always-newest is required"),
         (["promote", "3", "--name", "price"], 2, "price is not configured; configured: mnist"),
-        (["promote", "3", "--grace", "-1"], 2, "'-1': expected seconds, or as 90s, 10m, 1h"),
+        (["promote", "3", "--grace", "-1"], 2, "'-1': expected a duration, such as 90s, 10m or 1h"),
     ],
 )
 def test_what_is_refused_changes_nothing(
