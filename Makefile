@@ -97,7 +97,7 @@ bench-weights: .venv/dev.installed  ## compare weights as constants and as varia
 figures: .venv/dev.installed  ## draw the figures of export/INTRODUCTION.md
 	@$(bin)/python -m export.figures.draw
 
-rules:  ## write the rules of deploy/kubernetes anew from those of Compose
+rules:  ## write the rules of deploy/kubernetes again from those of Compose
 	@sh deploy/kubernetes/components/monitoring/generate.sh
 
 compile := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url

@@ -47,7 +47,7 @@ function write(r, line) {
     try {
         fs.writeFileSync(file, line());
     } catch (e) {
-        fs.writeFileSync(file, '');  // the folder is full: remove the incomplete request
+        fs.writeFileSync(file, '');  // the folder is full: keep no incomplete request
         throw e;
     }
 }
