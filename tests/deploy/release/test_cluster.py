@@ -210,7 +210,7 @@ def test_one_that_is_worse_on_live_traffic_is_taken_back(
     with going_on(watched, candidate={"answers": [7] * 10}):
         prometheus = f"--prometheus=http://localhost:{watched.port}"
         said = cluster.refused("canary", "2", *steps, prometheus, "--kubernetes")
-    assert said.startswith("python -m deploy: version 2 of mnist is taken back: at 25 % of")
+    assert said.startswith("python -m deploy: version 2 of mnist was withdrawn: at 25 % of")
     _nobody_is_tried(cluster)
 
 
