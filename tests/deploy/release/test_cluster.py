@@ -172,7 +172,7 @@ def test_a_share_of_the_callers_is_sent_to_a_candidate(cluster: Cluster) -> None
     cluster.done("canary", "2", "--percent", "50", *on)
     assert cluster.api.file("canary", "canary.config") == sharing.text("mnist", 2, 50, NAMES)
     for command in (["promote", "3"], ["canary", "3", "--percent=9"]):
-        assert "a canary: `promote 2" in cluster.refused(*command, "--kubernetes")
+        assert "run `promote 2" in cluster.refused(*command, "--kubernetes")
     assert cluster.done("rollback", "--kubernetes") == "mnist: 1 is live\n"
     _nobody_is_tried(cluster)
     told = json.loads(cluster.done("history", "--json", "--kubernetes"))["releases"]
