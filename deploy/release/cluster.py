@@ -99,7 +99,7 @@ class Cluster(Place):
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Change what is there now; who changes it meanwhile is told apart when it is written."""
+        """Change what is there now; a change in between is noticed at the write."""
         self._maps.clear()
         try:
             yield

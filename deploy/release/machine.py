@@ -120,7 +120,7 @@ class Machine(Place):
         """Start a container of the service beside what runs.
 
         Raises:
-            Refused: it is not well in time; says why.
+            Refused: it is not healthy in time; says why.
         """
         assert self.engine  # where none answers, no version is live
         lifecycle.start(self.engine, _compose(), service, timeout=self.timeout)
@@ -134,7 +134,7 @@ class Machine(Place):
         return replicas.is_starting(one)
 
     def restart(self, one: Replica) -> None:
-        """Start its container anew."""
+        """Restart its container."""
         assert self.engine  # or none would run
         self.engine.containers.get(one.id).restart()
 

@@ -107,7 +107,7 @@ class Place(ABC):
         """Have a server of a service that runs.
 
         Raises:
-            Refused: it is not well in time.
+            Refused: it is not healthy in time.
         """
 
     @abstractmethod
@@ -120,7 +120,7 @@ class Place(ABC):
 
     @abstractmethod
     def restart(self, one: Replica) -> None:
-        """Start a server anew."""
+        """Restart a server."""
 
     @abstractmethod
     def differences(self, model: Model, answer: Served) -> Iterable[Difference]:

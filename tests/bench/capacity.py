@@ -1,9 +1,9 @@
-"""Whether `capacity` foretells what replicas do: its p99 against that of real load on one to three.
+"""Whether `capacity` predicts what replicas do: its p99 against that of real load on one to three.
 
 Replicas are `python -m deploy.local` behind this machine's nginx with the committed files. They
 serve a model that waits as long as a device would compute, a batch at a time, and leaves the CPU
 alone, so that three of them on few cores are as good as three machines; and then, on one, the
-newest version under `models/mnist`. What is foretold comes from what `tune` measures of a replica,
+newest version under `models/mnist`. The prediction comes from what `tune` measures of a replica,
 without the gateway. Prints a table in Markdown, the ratio the larger of the two p99 over the
 smaller; exit status 1 if a limit is missed.
 """
@@ -90,18 +90,18 @@ def _rows() -> Iterator[Row]:
 
 
 def _loads(kind: str, stack: Stack) -> Iterator[Row]:
-    """Loads that keep the replicas busy to a share, against what is foretold of them."""
+    """Loads that keep the replicas busy to a share, against what is predicted of them."""
     service = tune.measured(stack.replicas[0], stack.model, stack.answers, SECONDS, "")
     count = len(stack.replicas)
     for busy in BUSY:
         rate = busy * count * service.requests_per_second
-        foretold = capacity.p99(service, rate, count)
+        predicted = capacity.p99(service, rate, count)
         found = _probe(stack, rate, REQUESTS / rate)
         yield Row(
             f"{kind}: p99 of {count} replicas at {rate:.0f}/s, {busy:.0%} busy",
-            f"{foretold:.1f} ms",
+            f"{predicted:.1f} ms",
             f"{found.p99:.1f} ms, sent late by {found.late:.1f}",
-            max(foretold / found.p99, found.p99 / foretold),
+            max(predicted / found.p99, found.p99 / predicted),
             LIMIT,
             at_most=True,
         )

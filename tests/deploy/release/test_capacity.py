@@ -34,7 +34,7 @@ BATCHED = Service(5.0, 5.0, 3_200.0, 64, 20.0, 8, 3_200, "a device")
         (20.0, 2, 1, 0.3),
     ],
 )
-def test_one_by_one_it_foretells_what_a_simulation_finds(
+def test_one_by_one_it_predicts_what_a_simulation_finds(
     p99: float, lanes: int, replicas: int, busy: float
 ) -> None:
     one = capacity.given(5.0, p99, lanes)
@@ -56,7 +56,7 @@ def test_one_by_one_it_foretells_what_a_simulation_finds(
         (8.0, 60.0, 2, 1, 0.6),
     ],
 )
-def test_in_batches_it_foretells_what_a_simulation_finds(
+def test_in_batches_it_predicts_what_a_simulation_finds(
     p99: float, batch: float, lanes: int, replicas: int, busy: float
 ) -> None:
     stretch = 5.0 * capacity.given(5.0, p99, 1).requests_per_second / 1e3  # p50 over mean
