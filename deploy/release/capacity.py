@@ -108,7 +108,9 @@ def given(p50_ms: float, p99_ms: float, lanes: int) -> Service:
         lanes: how many requests it works on at once, each as fast as alone.
     """
     mean = p50_ms * math.exp(_sigma(p50_ms, p99_ms) ** 2 / 2)
-    return Service(p50_ms, p99_ms, 1e3 * lanes / mean, 1, p50_ms, lanes, 0, "from the options, not measured")
+    return Service(
+        p50_ms, p99_ms, 1e3 * lanes / mean, 1, p50_ms, lanes, 0, "from the options, not measured"
+    )
 
 
 def p99(service: Service, rate: float, replicas: int) -> float:
