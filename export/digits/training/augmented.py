@@ -1,6 +1,6 @@
 """The network sees the images that it reads worst, distorted in a new way each time; compiled.
 
-One round: choose the images with the greatest losses, bend them, take some steps of Adam on them.
+One round: choose the images with the greatest losses, bend them, take some steps on them.
 An epoch is as many rounds as see as many images as the training set holds. What is kept in the end
 is a moving average of the weights.
 """
@@ -16,23 +16,20 @@ import tensorflow as tf
 
 from export.digits.data.sources import Split
 from export.digits.subject import CHANNELS, CLASSES, SHAPE, SIDE, WHITE
-from export.digits.training.distortion import Distortion, distort
+from export.digits.training.distortion import Distortion, distort, fields
+from export.digits.training.optimizer import Rates, build
 
 Fit = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How it goes about it; the defaults are those of `fast`, chosen on validation images."""
+    """How it goes about it; the defaults are those of `best`, chosen on validation images."""
 
-    learning_rate: float = 1e-2  # Adam's peak; high, because it falls to nearly nothing
-    warmup: float = 0.1  # share of all steps in which the rate rises from 0
-    last_rate: float = 0.05  # share of the peak left in the end, so that there are steps to average
-    averaged: float = 0.15  # share of all steps that the weights' moving average reaches back over
     round: float = 0.25  # share of the images chosen at a time: how fresh the choice is
-    hardness: float = 1.5  # an image's odds are (its last loss + floor) ** hardness
+    hardness: float = 1.0  # an image's odds are (its last loss + floor) ** hardness
     floor: float = 0.005  # nats; keeps images that are learnt already in play
-    weight_decay: float = 0.0  # share of a weight that is lost at every step, times the rate
+    rates: Rates = field(default_factory=Rates)
     distortion: Distortion = field(default_factory=Distortion)
 
 
@@ -57,16 +54,17 @@ def train(
     batch_size = max(1, min(batch_size, total) // replicas) * replicas
     steps = min(max(1, round(total * settings.round / batch_size)), total // batch_size)
     rounds = round(total / (steps * batch_size))
-    optimizer = _adam(epochs * rounds * steps, settings)
-    optimizer.build(network.trainable_variables)
+    weights = network.trainable_variables
+    optimizer = build(weights, epochs * rounds * steps, settings.rates)
     fit = _compiled_fit(network, optimizer)
+    warps = fields(tf.constant([seed, -1]), settings.distortion)
     pixels = tf.constant(images.images.reshape(-1, SIDE, SIDE, CHANNELS))
     labels = tf.constant(images.labels, tf.int32)
 
     def one_round(key: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         choice_seed, distortion_seed = tf.unstack(tf.random.split(key, 2))
         chosen = _hardest(losses, steps * batch_size, choice_seed, settings)
-        bent = distort(tf.gather(pixels, chosen), distortion_seed, settings.distortion)
+        bent = distort(tf.gather(pixels, chosen), warps, distortion_seed, settings.distortion)
         shape = [steps, replicas, batch_size // replicas]
         seen = fit(tf.reshape(bent, [*shape, *SHAPE]), tf.reshape(tf.gather(labels, chosen), shape))
         losses = tf.tensor_scatter_nd_update(losses, chosen[:, tf.newaxis], tf.reshape(seen, [-1]))
@@ -81,31 +79,16 @@ def train(
             mean, losses = compiled_round(tf.constant([seed, number]), losses)
             means.append(mean)
         if epoch == epochs - 1:
-            optimizer.finalize_variable_values(network.trainable_variables)
+            optimizer.finalize_variable_values(weights)
         yield float(np.mean(means))
 
 
-def _adam(steps: int, settings: Settings) -> keras.optimizers.Optimizer:
-    warmup_steps = int(settings.warmup * steps)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=steps - warmup_steps,
-        alpha=settings.last_rate,
-        warmup_target=settings.learning_rate,
-        warmup_steps=warmup_steps,
-    )
-    momentum = 1.0 - 1.0 / max(1.0, settings.averaged * steps)
-    return keras.optimizers.Adam(
-        rate, weight_decay=settings.weight_decay or None, use_ema=True, ema_momentum=momentum
-    )
-
-
 def _compiled_fit(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Fit:
-    """A function that takes steps of Adam and returns each image's loss.
+    """A function that takes steps and returns each image's loss.
 
     It takes images uint8 [steps, replicas, batch, *SHAPE] and labels int32 [steps, replicas, batch]
-    and returns float32 [steps, replicas, batch]. Each replica has its part of the batch; Adam adds
-    up their gradients.
+    and returns float32 [steps, replicas, batch]. Each replica has its part of the batch; the
+    optimizer adds up their gradients.
     """
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
