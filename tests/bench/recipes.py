@@ -105,7 +105,7 @@ def _draw(runs: dict[str, list[Run]]) -> None:
     for recipe, done in runs.items():
         errors = [100 * (1 - run.accuracy) for run in done]
         axes.plot(
-            [run.training for run in done],
+            [run.processors for run in done],
             errors,
             "o",
             color=COLOURS[recipe],
@@ -114,7 +114,7 @@ def _draw(runs: dict[str, list[Run]]) -> None:
         )
     axes.set(
         title="The same 109,386 parameters, trained three ways",
-        xlabel="seconds of training (2 cores)",
+        xlabel="processor time of the whole command, seconds",
         ylabel="test images misread, %",
         xscale="log",
         ylim=(0, None),
