@@ -43,6 +43,7 @@ _FILES: Mapping[str, tuple[str, tuple[str, ...], str | None]] = {
 _PORTS = (8500, 8501)
 _FORWARDED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> (\d+)")
 _FORWARDING = 30.0  # seconds that it may take
+_AGAIN = 1.0  # seconds until it is tried again
 
 
 class Releases:
@@ -217,6 +218,10 @@ class Cluster(Place):
 
     def _forward(self, pod: str) -> _Forward:
         known = self._forwards.get(pod)
+        if (
+            known and known.ended
+        ):  # it ends with the first connection that a starting server refuses
+            interrupts.pause(_AGAIN)
         if known is None or known.ended:
             known = self._forwards[pod] = _Forward(self.kubectl, pod)
         return known

@@ -45,7 +45,7 @@ class Pod:
     folder: Path
     models: Path
     ports: Mapping[int, int]
-    process: subprocess.Popen[bytes]
+    idle: list[Pod]  # takes it when it is stopped
 
     def started(self) -> bool:
         return True
@@ -54,31 +54,33 @@ class Pod:
         return self.ports[inside]
 
     def mount(self, files: dict[str, str]) -> None:
-        _mount(self.folder, self.models, files)
+        for name, text in files.items():
+            (self.folder / name).write_text(text.replace("/models/", f"{self.models}/"))
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-
-
-def _mount(folder: Path, models: Path, files: Mapping[str, str]) -> None:
-    for name, text in files.items():
-        (folder / name).write_text(text.replace("/models/", f"{models}/"))
+        self.idle.append(self)
 
 
 class Pods:
-    """Starts them."""
+    """Starts them; a stopped one's server is the next one's, as TensorFlow starts slowly."""
 
     def __init__(self, folder: Path, models: Path) -> None:
-        self._folder, self._models, self._count = folder, models, 0
+        self._folder, self._models = folder, models
+        self._idle: dict[str, list[Pod]] = {"serving": [], "candidate": []}
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def __call__(self, deployment: str, files: dict[str, str]) -> Pod:
-        self._count += 1
-        folder = self._folder / f"pod-{self._count}"
+        idle = self._idle[deployment]
+        if idle:
+            pod = idle.pop()
+            pod.mount(files)
+            return pod
+        folder = self._folder / f"pod-{len(self._processes)}"
         folder.mkdir()
-        _mount(folder, self._models, files)
-        file = {"serving": "models.config", "candidate": "candidate.config"}[deployment]
         grpc, rest = free_ports(2)
+        pod = Pod(folder, self._models, {8500: grpc, 8501: rest}, idle)
+        pod.mount(files)
+        file = {"serving": "models.config", "candidate": "candidate.config"}[deployment]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [
@@ -92,7 +94,14 @@ class Pods:
                 stdout=log,
                 stderr=log,
             )
-        return Pod(folder, self._models, {8500: grpc, 8501: rest}, process)
+        self._processes.append(process)
+        return pod
+
+    def end(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +117,8 @@ def served(
         arrays = dict(file)
     arrays["probabilities"] = arrays["probabilities"][:, ::-1]  # of another model
     np.savez_compressed(golden, allow_pickle=False, **arrays)
-    api = Api(NAMESPACE, Pods(folder, models))
+    pods = Pods(folder, models)
+    api = Api(NAMESPACE, pods)
     for name, files in (
         ("models", {"models.config": MODELS}),
         ("canary", {"candidate.config": EMPTY}),
@@ -124,8 +134,8 @@ def served(
     api.deployment("serving", 2)
     api.deployment("candidate", 1)
     with reached(api, kubectl, folder) as cluster:
-        cluster = Cluster(api, {**cluster.environment, "MODELS": str(models)})
-        yield cluster
+        yield Cluster(api, {**cluster.environment, "MODELS": str(models)})
+    pods.end()
 
 
 @pytest.fixture
