@@ -159,7 +159,9 @@ def live_or_below(name: str, number: int) -> int:
         return stable
     below = [one for one in on_disk.versions(name) if one < number]
     if not below:
-        raise InputError(f"{name} has no version to compare {number} with; name one: N M")
+        raise InputError(
+            f"{name} has no version to compare {number} with; name a second version: N M"
+        )
     return max(below)
 
 

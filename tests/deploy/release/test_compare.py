@@ -94,10 +94,7 @@ def test_what_cannot_be_compared(
     assert told in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["verify", "compare 2", "compare 2 --live", "tune", "capacity", "promote 2", "rollback"],
-)
+@pytest.mark.parametrize("command", ["verify", "compare 2", "compare 2 --live", "tune", "capacity"])
 def test_of_several_models_one_has_to_be_named(
     command: str,
     tmp_path: Path,

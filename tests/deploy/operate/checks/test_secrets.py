@@ -52,7 +52,7 @@ def test_the_key_of_another_certificate(gateway: Path) -> None:
     certificates.make()
     (gateway / "server.key").write_bytes(other)
     (problem,) = secrets.problems()
-    assert problem.endswith(f"server.key is not the key of {gateway / 'server.pem'}")
+    assert f"server.key is not the key of {gateway / 'server.pem'}; " in problem
     (gateway / "server.key").unlink()
     (problem,) = secrets.problems()
     assert "is missing" in problem

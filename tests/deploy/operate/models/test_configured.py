@@ -103,7 +103,9 @@ def test_a_model_is_added_listed_and_removed_without_a_change_of_the_bundles_fil
 
 def test_the_bundles_own_model_is_left_out_where_it_was_never_made(bundle: Bundle) -> None:
     bundle.publish("price")
-    assert "mnist is left out: it has no version here" in bundle("models", "add", "price")
+    assert "mnist is left out: it has no version on this machine" in bundle(
+        "models", "add", "price"
+    )
     assert [*bundle.listed()] == ["price"]
     # A model of one's own is not: what became of it?
     bundle.publish("other")
