@@ -26,9 +26,17 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("steady"), max_examples=2500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
-# A job that a shell put in the background ignores Ctrl-C, and so would all that it starts: the
-# programs whose way to end is tested, too.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Ctrl-C and SIGTERM as the programs expect them that fixtures and tests start.
+
+    A job that a shell put in the background ignores them, and so does a process in which an export
+    has ended.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
 
 _BESIDE = Path(__file__).parents[2] / "shared" / "data" / "mnist.npz"
 

@@ -61,8 +61,9 @@ class Cluster:
         file = self.node.folder / "secrets" / "gateway" / "keys.conf"
         self.node.secrets["gateway-keys"] = {"keys.conf": file.read_bytes()}
         self.node.refresh()
-        for _ in self.pods("gateway"):  # each knows it; connections take turns
-            until(lambda: self.answers(made), "the key")
+        # One after the other, as connections take turns: all gateways know it.
+        turns = self.pods("gateway") * 2
+        until(lambda: all(self.answers(made) for _ in turns), "the key at every gateway")
         return made
 
     def answers(self, key: str) -> bool:

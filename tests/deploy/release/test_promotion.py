@@ -101,7 +101,7 @@ def test_a_version_is_promoted_and_rolled_back_while_others_call(
     ]
     told = bundle("history").stdout.splitlines()
     assert told[2].endswith("done     better")
-    assert "newest version is live" in bundle.done("promote", "--always-newest")
+    assert "newest version is always live" in bundle.done("promote", "--always-newest")
     assert _versions(bundle) == [["2"]] * 2
     # Without release control: the one below the newest, which is thereby under control.
     assert bundle.done("rollback") == "mnist: 1 is live\n"
