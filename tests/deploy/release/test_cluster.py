@@ -251,7 +251,7 @@ def test_golden_answers_lie_on_this_machine_or_are_done_without(
 
 
 def test_who_writes_at_the_same_time_is_not_written_over(cluster: Cluster) -> None:
-    theirs = MODELS.replace("{ specific", "{  specific")
+    theirs = f"{cluster.api.file('models', 'models.config')}\n"
 
     def write() -> None:
         cluster.api.before_write = lambda: None
@@ -259,7 +259,7 @@ def test_who_writes_at_the_same_time_is_not_written_over(cluster: Cluster) -> No
         cluster.api.put("configmaps", {**found, "data": {"models.config": theirs}})
 
     cluster.api.before_write = write
-    said = cluster.refused("canary", "2", "--percent=50", "--kubernetes")
+    said = cluster.refused("promote", "2", "--grace=0", "--kubernetes")
     assert "another command changes what is served at this moment" in said
     assert cluster.api.file("models", "models.config") == theirs
 
