@@ -133,7 +133,8 @@ def test_the_share_and_the_rate_are_kept_to(gateway: Gateway) -> None:
         begun, before = time.time(), len(_kept(folder))
         for _ in range(200):
             _over_rest(gateway, b"{}")
-        assert 1 <= len(_kept(folder)) <= before + 2 * (time.time() - begun) + 1
+        # One in each half second, of which the first and the last may be cut.
+        assert 1 <= len(_kept(folder)) <= before + 2 * (time.time() - begun) + 2
 
 
 def test_it_ends_by_itself(gateway: Gateway) -> None:
