@@ -41,8 +41,14 @@ class TestFinding:
 
     def test_what_it_installs_is_pinned_and_no_index_named(self, script: Path) -> None:
         text = script.read_text()
-        for line in re.findall(r"/pip\" install (.*)", text):
+        from_pip = re.findall(r"/pip\" install (.*)", text)
+        from_debian = re.findall(r"apt-get download -qq (.*?) &&", text)
+        assert from_pip or from_debian
+        assert "command -v" not in text  # whatever version happens to be there
+        for line in from_pip:
             packages = [word for word in line.split() if not word.startswith("--")]
             assert packages
             assert all(re.fullmatch(r"[a-z0-9_-]+==[0-9.]+", each) for each in packages)
+        for package in from_debian:
+            assert re.fullmatch(r"[a-z0-9-]+=[0-9][0-9a-z.+~-]*", package)
         assert not re.search(r"index-url|find-links|https://", text)
