@@ -29,7 +29,6 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="the number of the version (default: the newest)",
     )
-    verify.add_argument("--name", help="the model (default: the only one)")
     verify.add_argument(
         "--path", type=Path, metavar="FOLDER", help="the version in this folder, of any name"
     )
@@ -43,7 +42,6 @@ def add_to(commands: Any) -> None:
         metavar="S",
         help="seconds in which it has to be AVAILABLE (180)",
     )
-    verify.add_argument("--json", action="store_true", help="print JSON, for programs")
     compare = command(
         commands,
         "compare",
@@ -58,7 +56,6 @@ def add_to(commands: Any) -> None:
         metavar="M",
         help="the other version (default: the live one, else the one below N)",
     )
-    compare.add_argument("--name", help="the model (default: the only one)")
     asked = compare.add_mutually_exclusive_group()
     asked.add_argument(
         "--requests",
@@ -99,17 +96,8 @@ def add_to(commands: Any) -> None:
         metavar="P",
         help="percent of the rows that have to agree (98)",
     )
-    compare.add_argument("--json", action="store_true", help="print JSON, for programs")
     tune = command(
         commands, "tune", _tune, "find the batching parameters with the highest throughput"
-    )
-    tune.add_argument("--name", help="the model (default: the only one)")
-    tune.add_argument(
-        "--p99-ms",
-        type=_milliseconds,
-        default=50.0,
-        metavar="X",
-        help="limit of the 99th percentile (50)",
     )
     tune.add_argument(
         "--seconds",
@@ -124,20 +112,12 @@ def add_to(commands: Any) -> None:
     capacity = command(
         commands, "capacity", _capacity, "how many replicas a rate needs, from measurements of tune"
     )
-    capacity.add_argument("--name", help="the model (default: the only one)")
     capacity.add_argument(
         "--rate",
         type=_rates,
         default=[10.0**i for i in range(7)],
         metavar="R,R,…",
         help="requests per second, of one row each (default: 1 to 1,000,000, in powers of ten)",
-    )
-    capacity.add_argument(
-        "--p99-ms",
-        type=_milliseconds,
-        default=50.0,
-        metavar="X",
-        help="limit of the 99th percentile (50)",
     )
     capacity.add_argument(
         "--service-ms",
@@ -156,7 +136,18 @@ def add_to(commands: Any) -> None:
         metavar="X",
         help="price of a core for an hour, or of a GPU with --gpus",
     )
-    capacity.add_argument("--json", action="store_true", help="print JSON, for programs")
+    for limited in (tune, capacity):
+        limited.add_argument(
+            "--p99-ms",
+            type=_milliseconds,
+            default=50.0,
+            metavar="X",
+            help="limit of the 99th percentile (50)",
+        )
+    for telling in (verify, compare, capacity):
+        telling.add_argument("--json", action="store_true", help="print JSON, for programs")
+    for each in (verify, compare, tune, capacity):
+        each.add_argument("--name", help="the model (default: the only one)")
 
 
 def _milliseconds(text: str) -> float:
