@@ -46,13 +46,18 @@ def engine() -> None:
             pytest.skip(reason)
 
 
+def kubectl_program() -> Path:
+    """KUBECTL, or what `make setup` put into build/; or a skip."""
+    given = os.environ.get("KUBECTL") or str(ROOT / "build" / "kubectl")
+    if (found := shutil.which(given)) is None:
+        pytest.skip("no kubectl: neither KUBECTL nor `make setup` brought one")
+    return Path(found)
+
+
 @pytest.fixture(scope="session")
 def kubectl() -> str:
-    """The folder of a real kubectl: what `make setup` put into build/, or this machine's."""
-    folders = os.pathsep.join([str(ROOT / "build"), os.environ["PATH"]])
-    if (found := shutil.which("kubectl", path=folders)) is None:
-        pytest.skip("no kubectl: neither did `make setup` bring one, nor is it installed")
-    return str(Path(found).parent)
+    """The folder of the kubectl that tests run."""
+    return str(kubectl_program().parent)
 
 
 @pytest.fixture(scope="session")

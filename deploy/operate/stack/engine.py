@@ -55,7 +55,7 @@ def connect_if_any(say: Callable[[str], None]) -> Iterator[docker.DockerClient |
 
 def _connect() -> docker.DockerClient:
     _docker("compose", "version", missing="Docker has no Compose plugin; install it")
-    # The command follows contexts, the SDK only DOCKER_HOST: both have to use the same engine.
+    # The command and the SDK have to use the same engine, and an error names it.
     host = _docker("context", "inspect", "--format={{.Endpoints.docker.Host}}").strip()
     try:
         return docker.from_env(

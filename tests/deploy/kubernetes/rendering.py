@@ -6,16 +6,14 @@ import copy
 import functools
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
-from tests.deploy.conftest import ROOT
+from tests.deploy.conftest import ROOT, kubectl_program
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("cpu", "gpu", "canary")
@@ -23,18 +21,10 @@ Object = dict[str, Any]
 
 
 @functools.cache
-def kubectl() -> str:
-    """The program: KUBECTL, or what `make setup` put into build/; or a skip."""
-    given = os.environ.get("KUBECTL") or str(ROOT / "build" / "kubectl")
-    if (found := shutil.which(given)) is None:
-        pytest.skip("no kubectl: neither KUBECTL nor `make setup` brought one")
-    return found
-
-
 def text(folder: Path) -> str:
     """What is rendered of a folder, as YAML."""
     done = subprocess.run(
-        [kubectl(), "kustomize", folder], capture_output=True, text=True, check=False
+        [kubectl_program(), "kustomize", folder], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -14,14 +14,13 @@ import pytest
 import yaml
 
 from deploy.local.flags import parse
-from tests.deploy.conftest import ROOT
+from tests.deploy.conftest import ROOT, kubectl_program
 from tests.deploy.kubernetes import schemas
 from tests.deploy.kubernetes.references import unmet
 from tests.deploy.kubernetes.rendering import (
     FOLDER,
     Object,
     container,
-    kubectl,
     named,
     objects,
     overlay,
@@ -279,7 +278,9 @@ def test_the_pod_that_brings_models_fits_the_api_and_the_claim() -> None:
 
 
 def test_kubectl_is_of_a_minor_that_is_said_to_be_supported() -> None:
-    done = subprocess.run([kubectl(), "version", "--client"], capture_output=True, text=True)
+    done = subprocess.run(
+        [kubectl_program(), "version", "--client"], capture_output=True, text=True
+    )
     minor = int(re.findall(r"v1\.(\d+)", done.stdout)[0])
     (oldest,) = re.findall(r"kubectl 1\.(\d+) or later", README)
     assert minor >= int(oldest)
