@@ -97,7 +97,7 @@ def serve(
 ) -> Iterator[Server]:
     """Serve a model's versions, or one of them, on free loopback ports.
 
-    Yields when a version is AVAILABLE; stops the server at the end.
+    Yields when a version is AVAILABLE; stops the server at the end, and if this process is killed.
 
     Args:
         folder: of the versions, or with `version` the folder of one version, of any name.
@@ -118,7 +118,7 @@ def serve(
     with contextlib.ExitStack() as opened:
         container = ""
         if image := os.environ.get("SERVING_IMAGE"):
-            container = f"throw-away-server-{ports[0]}"
+            container = f"temporary-server-{ports[0]}"
             command = _in_container(container, image, folder, name, version, ports, files)
         else:
             if version is not None:
@@ -135,6 +135,7 @@ def serve(
         except OSError as error:
             raise NoServer(f"{command[0]} cannot be started: {error.strerror}") from error
         opened.callback(_stop, process)
+        opened.enter_context(_ending_with_this_process(process))
         server = Server(
             f"grpc://127.0.0.1:{ports[0]}",
             f"http://127.0.0.1:{ports[1]}",
@@ -195,6 +196,17 @@ def _wait_until_ready(server: Server, name: str, log: IO[bytes], timeout: float)
                     raise NoServer(f"{kind()} cannot be started: {said}")
                 raise StartFailed(what, server.command, said)
             time.sleep(_POLL)
+
+
+@contextlib.contextmanager
+def _ending_with_this_process(server: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Even if this process is killed: then the pipe closes that a watcher reads from."""
+    command = ["sh", "-c", 'read -r _; kill "$1"', "sh", str(server.pid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watcher:
+        try:
+            yield
+        finally:
+            watcher.kill()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

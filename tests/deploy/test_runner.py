@@ -13,7 +13,8 @@ from deploy import runner
 from deploy.runner import StartFailed, free_ports, serve
 from tests.conftest import Version
 from tests.deploy.conftest import ROOT
-from tfserving_client import DigitClient, Unreachable
+from tests.deploy.monitoring.prometheus import until
+from tfserving_client import DigitClient, Policy, Unreachable
 
 
 def test_the_server_named_by_the_environment_serves_and_is_stopped(
@@ -37,6 +38,35 @@ def test_the_server_named_by_the_environment_serves_and_is_stopped(
     assert f"- {runner.THREADS}\n" in (ROOT / "deploy/docker-compose.yml").read_text()
     with DigitClient(server.rest_url) as digits, pytest.raises(Unreachable):
         digits.status()
+
+
+def test_a_server_ends_with_the_process_that_started_it_even_if_that_is_killed(
+    published: Version,
+) -> None:
+    serving = (
+        "import sys, pathlib\n"
+        "from deploy.runner import serve\n"
+        "with serve(pathlib.Path(sys.argv[1])) as server:\n"
+        "    print(server.rest_url, flush=True)\n"
+        "    input()\n"
+    )
+    command = [sys.executable, "-c", serving, str(published.path.parent)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        url = process.stdout.readline().strip() if process.stdout else ""
+        name = published.path.parent.name
+        with DigitClient(url, model=name, policy=Policy(attempts=1)) as digits:
+            assert digits.status()
+            process.kill()
+
+            def ended() -> bool:
+                try:
+                    return not digits.status()
+                except Unreachable:
+                    return True
+
+            until(ended, "the end of the server")
 
 
 def test_a_port_is_given_once_whoever_asks() -> None:
