@@ -14,6 +14,7 @@ _TIMEOUT = 10  # seconds
 _SERVED = 'digits_gateway_requests_total{outcome!="refused",method!="page"%s}'
 _FAILED = 'digits_gateway_requests_total{outcome="failed"%s}'
 _SECONDS = 'digits_gateway_request_seconds_bucket{method="predict",outcome="answered"%s}'
+_AT_SERVER = ":tensorflow:serving:request_latency_%s"  # microseconds
 _JOBS = {"stable": "serving", "candidate": "candidate"}  # side → of monitoring/prometheus.yml
 
 
@@ -43,13 +44,20 @@ def measured(url: str, model: str, seconds: float, within: str = "") -> tuple[Si
         f"histogram_quantile(0.99, sum by (side, le) (rate({_SECONDS % there}{window})))",
         "side",
     )
-    by_server = _ask(
-        url,
-        "histogram_quantile(0.99, sum by (job, le) (rate(:tensorflow:serving:request_latency_bucket"
-        f'{{API!="",model={json.dumps(model)}{there}}}{window}))) / 1e6',
-        "job",
-    )
     of_model = f"model={json.dumps(model)}{there}"
+    of_server = f'{{API!="",{of_model}}}{window}'
+    buckets = f"sum by (job, le) (rate({_AT_SERVER % 'bucket'}{of_server}))"
+    total, count = (
+        f"sum by (job) (rate({_AT_SERVER % part}{of_server}))" for part in ("sum", "count")
+    )
+    server_p99, server_p50, server_mean = (
+        _ask(url, f"{query} / 1e6", "job")
+        for query in (
+            f"histogram_quantile(0.99, {buckets})",
+            f"histogram_quantile(0.5, {buckets})",
+            f"{total} / {count}",
+        )
+    )
     answers = {
         side: _ask(
             url,
@@ -67,14 +75,16 @@ def measured(url: str, model: str, seconds: float, within: str = "") -> tuple[Si
     )
     stable, candidate = (
         Side(
-            served.get(side, 0),
-            failed.get(side, 0),
-            p99.get(side, math.nan),
-            by_server.get(_JOBS[side], math.nan),
-            answers[side],
-            confidence.get(side, math.nan),
+            requests=served.get(side, 0),
+            failed=failed.get(side, 0),
+            p99=p99.get(side, math.nan),
+            server_p99=server_p99.get(job, math.nan),
+            server_p50=server_p50.get(job, math.nan),
+            server_mean=server_mean.get(job, math.nan),
+            answers=answers[side],
+            confidence=confidence.get(side, math.nan),
         )
-        for side in _JOBS
+        for side, job in _JOBS.items()
     )
     return stable, candidate
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 LEAST = 100  # requests of a side, and rows of answers, needed for a verdict
 _SIGMAS = 4.0  # standard deviations beyond which a difference is not chance
 _MORE_FAILURES = 0.005  # of the requests
-_SLOWER, _SLOWER_BY = 1.5, 0.01  # times the stable side's p99, and seconds
+_SLOWER = 1.5  # times the stable side's latency
+_SLOWER_BY, _P99_SLOWER_BY = 0.001, 0.01  # seconds; the p99 of few requests is rough
 _OTHER_ANSWERS = 0.1  # of the answers may go to other classes
 _LESS_SURE = 0.1  # of the mean probability of the most probable class
 
@@ -27,6 +28,8 @@ class Side:
         failed: of these.
         p99: seconds of a prediction at the gateway, or NaN.
         server_p99: seconds of a request at the server itself, or NaN.
+        server_p50: the same.
+        server_mean: the same.
         answers: class → rows, of the answers that the gateway sampled.
         confidence: their mean probability of the most probable class, or NaN.
     """
@@ -35,6 +38,8 @@ class Side:
     failed: float
     p99: float = math.nan
     server_p99: float = math.nan
+    server_p50: float = math.nan
+    server_mean: float = math.nan
     answers: Mapping[str, float] = field(default_factory=dict)
     confidence: float = math.nan
 
@@ -86,8 +91,16 @@ def judge(stable: Side, candidate: Side) -> Verdict:
             compare(
                 f"p99 at the {where} {ours * 1e3:.1f} ms, {theirs * 1e3:.1f} ms with the stable "
                 "version",
-                ours > max(_SLOWER * theirs, theirs + _SLOWER_BY),
+                _is_slower(ours, theirs, _P99_SLOWER_BY),
             )
+        # A few slow requests raise the mean, and a bound of the histogram moves the median: a
+        # version that is slower does both.
+        compare(
+            f"mean at the server {candidate.server_mean * 1e3:.1f} ms, "
+            f"{stable.server_mean * 1e3:.1f} ms with the stable version",
+            _is_slower(candidate.server_mean, stable.server_mean, _SLOWER_BY)
+            and _is_slower(candidate.server_p50, stable.server_p50, _SLOWER_BY),
+        )
     rows = [sum(side.answers.values()) for side in (candidate, stable)]
     if min(rows) >= LEAST:
         moved, chance = _moved(candidate.answers, stable.answers)
@@ -103,6 +116,10 @@ def judge(stable: Side, candidate: Side) -> Verdict:
     if bad:
         return Verdict(False, figures, bad)
     return Verdict(None if few else True, [*figures, *few], few)
+
+
+def _is_slower(ours: float, theirs: float, by: float) -> bool:
+    return ours > max(_SLOWER * theirs, theirs + by)
 
 
 def _moved(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[float, float]:

@@ -30,6 +30,8 @@ def test_both_sides_are_measured_apart(made: Measured) -> None:
     assert candidate.failed / candidate.requests == pytest.approx(0.5, abs=0.05)
     assert (0.0025 < stable.p99 <= 0.005, 0.25 < candidate.p99 <= 0.5) == (True, True)
     assert (0.001 < stable.server_p99 <= 0.01, 0.1 < candidate.server_p99 <= 1) == (True, True)
+    assert (stable.server_mean, candidate.server_mean) == pytest.approx((0.002, 0.3))
+    assert (0.001 < stable.server_p50 <= 0.01, 0.1 < candidate.server_p50 <= 1) == (True, True)
     assert len({round(rows) for rows in stable.answers.values()}) <= 2
     assert candidate.answers["7"] == pytest.approx(3 * candidate.answers["1"])
     assert stable.confidence == pytest.approx(0.98)

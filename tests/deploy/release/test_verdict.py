@@ -10,12 +10,12 @@ from deploy.release.verdict import LEAST, Side, judge
 
 CLASSES = [str(digit) for digit in range(10)]
 EVEN = dict.fromkeys(CLASSES, 400.0)
-GOOD = Side(4000, 2, 0.020, 0.010, EVEN, 0.97)
+GOOD = Side(4000, 2, 0.020, 0.010, 0.004, 0.005, EVEN, 0.97)
 
 
 def _like(**changed: object) -> Side:
     """A candidate that gets a tenth of the requests, and does as well but for what is changed."""
-    same = Side(400, 0, 0.021, 0.011, dict.fromkeys(CLASSES, 40.0), 0.968)
+    same = Side(400, 0, 0.021, 0.011, 0.0041, 0.0052, dict.fromkeys(CLASSES, 40.0), 0.968)
     return Side(**{name: getattr(same, name) for name in same.__slots__} | changed)
 
 
@@ -26,6 +26,7 @@ def test_one_that_does_as_well_is_good_and_its_figures_are_told() -> None:
         "0.00% of 400 requests failed, 0.05% of 4000 with the stable version",
         "p99 at the gateway 21.0 ms, 20.0 ms with the stable version",
         "p99 at the server 11.0 ms, 10.0 ms with the stable version",
+        "mean at the server 5.2 ms, 5.0 ms with the stable version",
         "0.0% of the answers went to other classes",
         "mean confidence 0.968, 0.970 with the stable version",
     ]
@@ -38,6 +39,7 @@ def test_one_that_does_as_well_is_good_and_its_figures_are_told() -> None:
         ({"requests": 20, "failed": 8}, "40.00% of 20 requests failed"),
         ({"p99": 0.045}, "p99 at the gateway 45.0 ms"),
         ({"server_p99": 0.031}, "p99 at the server 31.0 ms"),
+        ({"server_mean": 0.010, "server_p50": 0.008}, "mean at the server 10.0 ms, 5.0 ms with"),
         ({"answers": {"1": 400.0}}, "90.0% of the answers went to other classes"),
         ({"answers": EVEN | {"1": 1200.0}}, "of the answers went to other classes"),
         ({"confidence": 0.7}, "mean confidence 0.700"),
@@ -59,6 +61,8 @@ def test_one_that_does_worse_is_bad_and_the_reason_is_told(
         {"failed": 2},
         {"p99": 0.029},
         {"server_p99": 0.019},
+        {"server_mean": 0.030},  # of a few slow requests
+        {"server_p50": 0.0065},  # of a bound between two buckets
         {"answers": {}, "confidence": float("nan")},  # of a model without classes
     ],
 )
@@ -86,7 +90,7 @@ def test_chance_alone_seldom_makes_a_candidate_bad() -> None:
     weights = [chance.random() for _ in CLASSES]
     bad = sum(
         judge(
-            Side(9000, 9, 0.02, 0.01, drawn(900, weights), 0.97),
+            Side(9000, 9, answers=drawn(900, weights), confidence=0.97),
             _like(answers=drawn(LEAST, weights)),
         ).good
         is False
