@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -15,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.runner import free_ports
 from tests.deploy.conftest import ROOT
-from tests.deploy.monitoring.prometheus import Prometheus, expressions, quick, until
+from tests.deploy.monitoring.prometheus import expressions
 from tests.deploy.operate.bundle import Bundle
 
 _TEXT = (ROOT / "export" / "models" / "README.md").read_text()
@@ -43,29 +41,6 @@ def clone(stand_in: str, nginx: str, tmp_path_factory: pytest.TempPathFactory) -
         os.utime(bundle.root / needed, (0, 0))  # older than what is installed: it stays as it is
     yield bundle
     bundle.clear()
-
-
-@contextlib.contextmanager
-def watching(clone: Bundle, image: str, folder: Path) -> Iterator[Prometheus]:
-    """Exporter and Prometheus beside what runs, looking each second; then none, as before."""
-    (port,) = free_ports(1)
-    (folder / "quick.yml").write_text(
-        f"services: {{prometheus: {{volumes: ['{quick(folder).parent}:/etc/prometheus:ro']}}}}"
-    )
-    files = ("deploy/docker-compose.yml", "deploy/docker-compose.cpu.yml", folder / "quick.yml")
-    compose = (
-        f"PROMETHEUS_PORT={port} PROMETHEUS_IMAGE={image} SERVER_CONFIG=./machine/config "
-        f"docker compose {' '.join(f'--file={file}' for file in files)} --profile=monitoring"
-    )
-    services = "exporter prometheus"
-    done = clone.typed(f"{compose} up --detach --build --no-deps {services}")
-    try:
-        assert done.returncode == 0, done.stderr
-        prometheus = Prometheus(f"http://127.0.0.1:{port}")
-        until(prometheus.answers, "Prometheus")
-        yield prometheus
-    finally:
-        clone.typed(f"{compose} rm --stop --force {services}")
 
 
 def _typed(clone: Bundle, walk: str) -> list[str]:
@@ -114,7 +89,7 @@ def test_a_walk(clone: Bundle, name: str, prometheus: str, tmp_path: Path) -> No
         if f'"{name}"' in expression and not any(words in expression for words in NOT_SHOWN)
     ]
     assert len(shown) > 10
-    with watching(clone, prometheus, tmp_path) as watched:
+    with clone.watched(prometheus, tmp_path, MODELS="", DEPLOY_SECRETS="") as watched:
         watched.has_data(shown, meanwhile=lambda: clone.typed(asks))
         (choices,) = (each for each in expressions() if each.startswith("count by (model)"))
         assert name in {labels["model"] for labels, _ in watched.query(choices)}

@@ -21,6 +21,7 @@ from deploy.operate.stack import settings
 from deploy.runner import free_ports
 from tests.conftest import Version
 from tests.deploy.conftest import checkout
+from tests.deploy.monitoring.prometheus import Prometheus, quick, until
 from tfserving_client import CallError, DigitClient, Policy
 
 DIGIT = np.zeros((28, 28), np.uint8)
@@ -118,6 +119,34 @@ class Bundle:
         url = f"grpc://localhost:{self.grpc}"
         by_default = {"MODELS": "", "DEPLOY_SECRETS": "", "DIGITS_URL": url}
         return _run(["bash", "-ec", commands], self.root, {**self._environment, **by_default})
+
+    @contextlib.contextmanager
+    def watched(self, image: str, folder: Path, **changed: str) -> Iterator[Prometheus]:
+        """Exporter and Prometheus beside what runs, looking each second; then none, as before."""
+        (port,) = free_ports(1)
+        (folder / "quick.yml").write_text(
+            f"services: {{prometheus: {{volumes: ['{quick(folder).parent}:/etc/prometheus:ro']}}}}"
+        )
+        files = ("deploy/docker-compose.yml", "deploy/docker-compose.cpu.yml", folder / "quick.yml")
+        compose = ["docker", "compose", *(f"--file={file}" for file in files)]
+        compose.append("--profile=monitoring")
+        services = ("exporter", "prometheus")
+        environment = {
+            **self._environment,
+            "SERVER_CONFIG": "./machine/config",
+            "PROMETHEUS_PORT": str(port),
+            "PROMETHEUS_IMAGE": image,
+            **changed,
+        }
+        up = [*compose, "up", "--detach", "--build", "--no-deps", *services]
+        done = _run(up, self.root, environment)
+        try:
+            assert done.returncode == 0, done.stderr
+            prometheus = Prometheus(f"http://127.0.0.1:{port}")
+            until(prometheus.answers, "Prometheus")
+            yield prometheus
+        finally:
+            _run([*compose, "rm", "--stop", "--force", *services], self.root, environment)
 
     def left(self) -> str:
         """The project's containers, networks and named volumes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +13,14 @@ import pytest
 
 from deploy.runner import free_ports
 from tests.conftest import Version
-from tests.deploy.monitoring.prometheus import until
+from tests.deploy.monitoring.prometheus import again_and_again, until
 from tests.deploy.operate.bundle import DIGIT, Bundle
-from tests.deploy.release.measured import Measured, going_on, measured
-from tfserving_client import AccessDenied, DigitClient, Tls
+from tests.deploy.release.changed import Slow, TurnsOnWhite
+from tfserving_client import AccessDenied, DigitClient, Policy, ServingClient, Tls
 
 PROJECT = "digits-canary-test"
+WHITE = np.full((10, 28, 28), 255, np.uint8)  # a batch, as answers are counted by rows
+PATIENT = Policy(timeout=60, attempts=1000, longest_wait=1, retry_share=1)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +36,8 @@ def served(
     assert controlled.returncode == 0, controlled.stderr
     for number in (2, 3):
         made.publish(published, number)
+    TurnsOnWhite(published.path).save(made.models / "4")
+    Slow(published.path).save(made.models / "5")
     golden = made.models / "3" / "assets.extra" / "golden.npz"
     with np.load(golden) as file:
         arrays = dict(file)
@@ -53,9 +59,25 @@ def bundle(served: Bundle) -> Iterator[Bundle]:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Measured]:
-    with measured(tmp_path) as made:
-        yield made
+def port(bundle: Bundle, prometheus: str, tmp_path: Path) -> Iterator[str]:
+    """Of Prometheus, which watches the bundle, while six keys ask over either protocol."""
+    tls = Tls(ca=bundle.secrets / "gateway" / "ca.pem")
+    keys = {
+        name: bundle.done("keys", "create", name).strip()
+        for name in (f"caller-{i}" for i in range(6))
+    }
+    _answers(bundle, keys)  # now they are known
+    with contextlib.ExitStack() as opened:
+        watched = opened.enter_context(bundle.watched(prometheus, tmp_path))
+        for i, key in enumerate(keys.values()):
+            url = f"{('grpcs', 'https')[i % 2]}://localhost:{bundle.tls_port}"
+            serving = opened.enter_context(
+                ServingClient(url, model="mnist", api_key=key, tls=tls, policy=PATIENT)
+            )
+            opened.enter_context(again_and_again(functools.partial(serving.predict, WHITE), 0.05))
+        yield watched.url.rpartition(":")[2]
+    for name in keys:
+        bundle.done("keys", "revoke", name)
 
 
 def _services(bundle: Bundle) -> set[str]:
@@ -132,10 +154,9 @@ def test_one_that_answers_otherwise_than_it_must_gets_no_caller(bundle: Bundle) 
     assert not (bundle.root / "deploy" / "machine" / "server" / "canary.config").exists()
 
 
-def test_one_that_does_well_becomes_live_by_steps(bundle: Bundle, watched: Measured) -> None:
+def test_one_that_does_well_becomes_live_by_steps(bundle: Bundle, port: str) -> None:
     steps = ["--steps", "25,50", "--every", "10", "--grace", "0"]
-    with going_on(watched):
-        said = bundle("canary", "2", *steps, PROMETHEUS_PORT=str(watched.port))
+    said = bundle("canary", "2", *steps, PROMETHEUS_PORT=port)
     assert said.returncode == 0, said.stderr
     assert said.stdout == "mnist: 2 is live\n"
     for percent in (25, 50):
@@ -144,14 +165,20 @@ def test_one_that_does_well_becomes_live_by_steps(bundle: Bundle, watched: Measu
     assert "candidate" not in _services(bundle)
 
 
-def test_one_that_is_worse_on_live_traffic_is_taken_back(bundle: Bundle, watched: Measured) -> None:
-    with going_on(watched, candidate={"answers": [7] * 10}):
-        steps = ["--steps", "25,50", "--every", "10"]
-        said = bundle("canary", "2", *steps, PROMETHEUS_PORT=str(watched.port))
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [("4", "of the answers went to other classes"), ("5", "mean at the server")],
+    ids=["wrong", "slow"],
+)
+def test_one_that_is_worse_on_live_traffic_is_taken_back(
+    bundle: Bundle, port: str, number: str, reason: str
+) -> None:
+    steps = ["--steps", "50,75", "--every", "10"]
+    said = bundle("canary", number, *steps, PROMETHEUS_PORT=port)
     assert said.returncode == 1
     last = said.stderr.splitlines()[-1]
-    assert last.startswith("python -m deploy: version 2 of mnist was withdrawn: at 25 % of")
-    assert last.endswith("of the answers went to other classes")
+    assert last.startswith(f"python -m deploy: version {number} of mnist was withdrawn: at 50 % of")
+    assert reason in last
     assert "candidate" not in _services(bundle)
 
 

@@ -1,4 +1,4 @@
-"""`python -m deploy compare`, on throw-away servers of whichever kind the environment names."""
+"""`python -m deploy compare`, on temporary servers of whichever kind the environment names."""
 
 from __future__ import annotations
 

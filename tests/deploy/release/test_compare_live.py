@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from deploy.release import golden
 from tests.conftest import Version
 from tests.deploy.monitoring.prometheus import again_and_again, until
 from tests.deploy.operate.bundle import Bundle, docker
+from tests.deploy.release.changed import TurnsOnWhite
 from tfserving_client import ServingClient
 
 PROJECT = "digits-live-test"
 WHITE = np.full((1, 28, 28), 255, np.uint8)
 SAMPLE = ["--live", "--share", "99", "--rate", "100", "--for"]
-
-
-class TurnsOnWhite(tf.Module):  # type: ignore[misc]
-    """The digits' model, but of pictures that are white it answers the classes in reverse."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.loaded = tf.saved_model.load(str(path))
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 28, 28], tf.uint8, name="images")])  # type: ignore[untyped-decorator]
-    def answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = self.loaded.signatures["serving_default"](images=images)
-        scores = found["probabilities"]
-        light = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2]) > 200
-        turned = tf.where(light[:, tf.newaxis], scores[:, ::-1], scores)
-        return {"digits": tf.argmax(turned, axis=1), "probabilities": turned}
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +33,7 @@ def bundle(
     made.done("up")
     made.done("promote", "1")
     made.publish(published, 2)
-    module = TurnsOnWhite(published.path)
-    tf.saved_model.save(module, str(made.models / "3"), {"serving_default": module.answer})
-    (made.models / "3" / "assets.extra").mkdir()  # without warm-up, which asks other signatures
-    shutil.copy(published.path / golden.PATH, made.models / "3" / golden.PATH)
+    TurnsOnWhite(published.path).save(made.models / "3")
     yield made
     made.clear()
 
