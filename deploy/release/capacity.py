@@ -18,7 +18,8 @@ dynamic batching", Performance Evaluation 147, 2021). Batch sizes then are a pro
 mean follows the size before (INARCH(1): Ferland, Latour and Oraichi, "Integer-valued GARCH
 process", Journal of Time Series Analysis 27, 2006); its stationary mean and variance are known. A
 request waits for what is left of the batch that runs, and for its own, which is the larger the
-longer that one was. Replicas count as if each had arrivals of its own.
+longer that one was. The gateway gives each request to the least busy replica, so n replicas share
+what chance brings: the number of a replica's arrivals has an n-th of a Poisson process's variance.
 
 Batching can only help, so the smaller of both p99 is used. `capacity.md` says where neither holds.
 """
@@ -125,7 +126,9 @@ def p99(service: Service, rate: float, replicas: int) -> float:
     if service.batch_rows > 1:
         each = (batch - mean) / (service.batch_rows - 1)
         variation = math.expm1(sigma**2)
-        found = min(found, _batched(mean, each, variation, rate / lanes, service.batch_rows))
+        found = min(
+            found, _batched(mean, each, variation, rate / lanes, service.batch_rows, replicas)
+        )
     return 1e3 * found
 
 
@@ -153,7 +156,9 @@ def _one_by_one(mean: float, sigma: float, rate: float, lanes: float) -> float:
     return _quantile(longer)
 
 
-def _batched(alone: float, each: float, variation: float, rate: float, rows: int) -> float:
+def _batched(
+    alone: float, each: float, variation: float, rate: float, rows: int, replicas: int
+) -> float:
     """Seconds in one lane; infinite where more than 1 of 100 batches leaves somebody behind.
 
     Args:
@@ -162,12 +167,13 @@ def _batched(alone: float, each: float, variation: float, rate: float, rows: int
         variation: cv² of a batch's time.
         rate: requests a second of the lane.
         rows: of the largest batch.
+        replicas: that share the arrivals.
     """
     grows = (rate * each) ** 2 * (1 + variation)
     if rate * each >= 1 or grows >= 1:
         return math.inf
     size = rate * max(alone - each, 0.0) / (1 - rate * each)
-    variance = (size + variation * size**2) / (1 - grows)
+    variance = (size / replicas + variation * size**2) / (1 - grows)
     if size + _Z99 * math.sqrt(variance) > rows:
         return math.inf
     size = max(size, 1.0)
@@ -176,7 +182,7 @@ def _batched(alone: float, each: float, variation: float, rate: float, rows: int
     now = _log_normal(time, _sum(variation, variance * (each / time) ** 2), 200)[:, np.newaxis]
     seen = now / now.sum()
     following = np.maximum(alone, alone + each * (rate * now - 1))
-    own = following * _log_normal(1.0, _sum(variation, size * (each / time) ** 2), 200)
+    own = following * _log_normal(1.0, _sum(variation, size / replicas * (each / time) ** 2), 200)
 
     def longer(than: float) -> float:
         return float((seen * np.clip((own + now - than) / now, 0, 1)).sum() / own.shape[1])
