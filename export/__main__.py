@@ -1,7 +1,8 @@
 """Train the digit network, or take your own model, and publish it for TensorFlow Serving.
 
-Exit status: 0 published (with --check: it would be), 1 refused by a check (nothing published), 2 bad
-usage or input, 130 interrupted (nothing left behind). The last line on standard output is the version's path.
+Exit status: 0 published (with --check: it would be), 1 refused by a check (nothing published),
+2 bad usage or input, 130 interrupted (nothing left behind). The last line on standard output is the
+version's path.
 """
 
 from __future__ import annotations
