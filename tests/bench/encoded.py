@@ -29,7 +29,14 @@ from export.digits.graph.decoding import MAX_FILE_BYTES, MAX_SCANS, MAX_SIDE
 from export.digits.graph.preprocessing import normalise_files
 from export.publication.repository import Repository
 from export.publication.serving_path import ServedModel
-from tests.bench.encoded_pages import Row, blank_pages, digits_on_pages, no_single_digit, ways_up
+from tests.bench.encoded_pages import (
+    Row,
+    blank_pages,
+    digits_on_pages,
+    no_single_digit,
+    percent,
+    ways_up,
+)
 from tests.conftest import real_mnist
 from tests.export.digits.graph.redrawn import REDRAWINGS, redraw
 
@@ -79,7 +86,7 @@ def _newest(models: Path) -> Path:
 
 def _distortions(model: ServedModel, test: data.Split) -> Iterator[Row]:
     plain = model.run("serving_default", test.images)["digits"] == test.labels
-    yield Row(f"plain, {len(test)} test images", f"{plain.mean():.2%}")
+    yield Row(f"plain, {len(test)} test images", percent(plain.mean()))
     for name, how in REDRAWINGS.items():
         files = np.array(list(redraw(test.images, how)), dtype=object)
         right = model.run("encoded", files)["digits"] == test.labels
@@ -87,8 +94,8 @@ def _distortions(model: ServedModel, test: data.Split) -> Iterator[Row]:
         below, most = (plain.mean() - right.mean()) * 100, how.margin * 100
         yield Row(
             f"{name} ({how.reason})" if how.reason else name,
-            f"{right.mean():.2%}, {below:.1f} points below plain: {lost} lost, {won} won",
-            f"{most:.1f} below, and chance",
+            f"{percent(right.mean())}, {below:.1f} points below plain: {lost} lost, {won} won",
+            f"{most:.1f} points + chance",
             how.allows(int(lost), int(won), len(test)),
         )
 
@@ -151,12 +158,12 @@ def _refusals(model: ServedModel) -> Iterator[Row]:
     for name, file in _refused().items():
         took = [_milliseconds(model, file) for _ in range(_REFUSALS)]
         yield Row(
-            f"refused: {name}",
-            f"{statistics.median(took):.1f} ms, the longest of {_REFUSALS} {max(took):.1f}",
+            f"time to refuse a file: {name}",
+            f"{max(took):.1f} ms, the longest of {_REFUSALS}; median {statistics.median(took):.1f}",
             f"{MOST_MS:.0f} ms",
             max(took) <= MOST_MS,
         )
-    yield Row("refused: peak memory", f"{_mib('VmHWM') - before:.1f} MiB more")
+    yield Row("peak memory while files are refused", f"{_mib('VmHWM') - before:.1f} MiB more")
 
 
 def _refused() -> dict[str, bytes]:

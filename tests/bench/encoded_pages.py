@@ -20,6 +20,7 @@ from tfserving_client.digits.images import prepare
 
 SURE, UNSURE = 0.9, 0.5  # probabilities: at least this is sure; at most this is not
 LEAST_RIGHT, MOST_SURELY_WRONG = 0.95, 0.005  # of all pages
+_WRONG = f"wrong with at least {SURE * 100:.0f} %"
 _DIGITS, _PAGES = 50, 40  # pages of a kind, with one digit and with another number of them
 
 
@@ -38,6 +39,11 @@ class Row:
         )
 
 
+def percent(share: float) -> str:
+    """A share in 0..1, as the table shows it."""
+    return f"{100 * share:.2f} %"
+
+
 def digits_on_pages(model: ServedModel, test: Split) -> Iterator[Row]:
     """What becomes of digits on each kind of page."""
     images, labels = test.images[:_DIGITS], test.labels[:_DIGITS]
@@ -47,14 +53,14 @@ def digits_on_pages(model: ServedModel, test: Split) -> Iterator[Row]:
             probabilities = _asked(model, pages.draw(images, page))
             is_right = probabilities.argmax(axis=1) == labels
             sure = int((~is_right & (probabilities.max(axis=1) >= SURE)).sum())
-            yield Row(f"page: {name}", f"{is_right.sum()} of {len(labels)}, {sure} surely wrong")
+            yield Row(f"page: {name}", f"{is_right.sum()} of {len(labels)} right, {sure} {_WRONG}")
             right, surely_wrong = right + int(is_right.sum()), surely_wrong + sure
         count = len(kinds) * len(labels)
         least, most = round(LEAST_RIGHT * count), round(MOST_SURELY_WRONG * count)
         yield Row(
             f"pages, {title} kinds",
-            f"{right} of {count}, {surely_wrong} wrong with at least {SURE:.0%}",
-            f"at least {least}, {most}",
+            f"{right:,} of {count:,} right, {surely_wrong} {_WRONG}",
+            f"at least {least:,} right, at most {most} {_WRONG}",
             right >= least and surely_wrong <= most,
         )
 
@@ -73,7 +79,7 @@ def no_single_digit(model: ServedModel, test: Split) -> Iterator[Row]:
     stacked = _asked(model, pages.several(test.images[: _PAGES * 2], 2, stacked=True))
     sure = int((stacked.max(axis=1) > UNSURE).sum())
     yield Row(
-        "not one digit: two digits, one beneath another", f"{sure} of {len(stacked)} above {UNSURE}"
+        "not one digit: 2 digits, one below the other", f"{sure} of {len(stacked)} above {UNSURE}"
     )
 
 
@@ -81,7 +87,12 @@ def blank_pages(model: ServedModel) -> Iterator[Row]:
     """The highest probability of blank pages."""
     for name, file in blanks().items():
         highest = float(_asked(model, [file]).max())
-        yield Row(f"blank: {name}", f"{highest:.2f}", "0.10", highest < 0.1 + 1e-6)
+        yield Row(
+            f"blank page, {name}: the highest probability",
+            f"{highest:.2f}",
+            "0.10",
+            highest < 0.1 + 1e-6,
+        )
 
 
 def ways_up(model: ServedModel, test: Split) -> Iterator[Row]:
@@ -101,9 +112,9 @@ def ways_up(model: ServedModel, test: Split) -> Iterator[Row]:
             got = _asked(model, prepare(given).values).argmax(axis=1)
             same = int((got == want).sum())
             yield Row(
-                f"EXIF orientation {orientation}: {kind}",
-                f"{same} of {len(want)} as upright",
-                f"at least {_DIGITS - 1}",
+                f"EXIF orientation {orientation}, as a {kind}: read as when upright",
+                f"{same} of {len(want)}",
+                f"at least {_DIGITS - 1} of {_DIGITS}",
                 same >= len(want) - 1,
             )
 

@@ -30,9 +30,9 @@ from export.publication.serving_path import ServedModel
 LOADS, CALLS = 30, 2_000
 DATA = "variables/variables.data-00000-of-00001"
 HALF_READ: dict[str, Callable[[Path], None]] = {
-    "graph cut short": lambda folder: os.truncate(folder / "saved_model.pb", 10_000),
+    "graph file cut short": lambda folder: os.truncate(folder / "saved_model.pb", 10_000),
     "no `variables/` yet": lambda folder: shutil.rmtree(folder / "variables"),
-    "no index yet": lambda folder: (folder / "variables/variables.index").unlink(),
+    "no index of the variables yet": lambda folder: (folder / "variables/variables.index").unlink(),
     "variables cut short": lambda folder: os.truncate(folder / DATA, 100),
 }
 
@@ -65,7 +65,7 @@ def main() -> None:
     for name, (constants, variables) in rows.items():
         ratio = constants / variables
         print(f"| {name} | {_figure(constants)} | {_figure(variables)} | {ratio:.2f} |")
-    print("\n| half-read | constants | variables |\n| --- | --- | --- |")
+    print("\n| state of the folder | constants | variables |\n| --- | --- | --- |")
     for state, fates in half_read.items():
         print(f"| {state} | {' | '.join(fates)} |")
 

@@ -405,7 +405,7 @@ NOT_ONE_DIGIT: dict[str, list[Drawing]] = {
         _box((0.38, 0.42), 0.012, wobble=0.012),
     ],
     "an empty table": [_cells, _comb],
-    "rules alone": [_rules(0.22, 0.006, _BLUE), _rules(0.12, 0.005, _PALE, squared=True)],
+    "ruled lines alone": [_rules(0.22, 0.006, _BLUE), _rules(0.12, 0.005, _PALE, squared=True)],
     "an underline alone": [_underline(1, 0.012), _underline(2, 0.008)],
     "a border alone": [_frame((0.01, 0.03)), _frame((0.04, 0.09))],
     "a thumb alone": [_thumb, _table],

@@ -62,9 +62,9 @@ REDRAWINGS = {
     "small on a large page": Redrawing(page=(400, 400), digit=0.15, off_centre=0.8),
     "wide page": Redrawing(page=(150, 450), off_centre=0.7),
     "tall page": Redrawing(page=(450, 150), off_centre=0.7),
-    "light falls downwards": Redrawing(light=(0.5, 0.0)),
-    "light falls both ways": Redrawing(light=(0.35, 0.35)),
-    "vignette": Redrawing(vignette=0.4),
+    "light fades from top or bottom": Redrawing(light=(0.5, 0.0)),
+    "light fades from a corner": Redrawing(light=(0.35, 0.35)),
+    "dark corners": Redrawing(vignette=0.4),
     "noise": Redrawing(noise=10.0),
     "JPEG 40": Redrawing(jpeg=40),
     "JPEG 15": Redrawing(jpeg=15),
@@ -73,17 +73,17 @@ REDRAWINGS = {
     "red on yellow": Redrawing(ink=(200, 30, 40), paper=(250, 235, 150)),
     "blue on white": Redrawing(ink=(40, 70, 190), paper=_WHITE),
     "transparent": Redrawing(transparent=True),
-    "three tenths of the stroke": Redrawing(
-        pen=0.3, margin=0.04, reason="0.7 pixels wide on average, finer than MNIST's own grid"
+    "stroke of 0.3 times the width": Redrawing(
+        pen=0.3, margin=0.04, reason="0.7 pixels on average, finer than MNIST's own grid"
     ),
-    "half the stroke": Redrawing(pen=0.5),
-    "stroke and a half": Redrawing(pen=1.5),
-    "twice the stroke": Redrawing(
-        pen=2.0, margin=0.03, reason="of small loops and narrow gaps a third is left"
+    "stroke of 0.5 times the width": Redrawing(pen=0.5),
+    "stroke of 1.5 times the width": Redrawing(pen=1.5),
+    "stroke of 2 times the width": Redrawing(
+        pen=2.0, margin=0.03, reason="a third of small loops and narrow gaps is left"
     ),
     "pencil": Redrawing(ink=_PENCIL, noise=3.0),
     "blur": Redrawing(blur=0.012),
-    "all at once": Redrawing(
+    "several of these together": Redrawing(
         page=(320, 240),
         digit=0.6,
         off_centre=0.8,

@@ -51,7 +51,7 @@ def test_only_a_row_with_a_reason_may_lose_more_than_a_point(name: str) -> None:
 
 
 def test_the_same_seed_redraws_alike_and_another_does_not(digits: data.Dataset) -> None:
-    images, how = digits.test.images[:3], REDRAWINGS["all at once"]
+    images, how = digits.test.images[:3], REDRAWINGS["several of these together"]
     first = list(redraw(images, how, seed=1))
     assert list(redraw(images, how, seed=1)) == first
     assert list(redraw(images, how, seed=2)) != first
