@@ -182,7 +182,7 @@ def _together(urls: Urls, images: NDArray[np.uint8]) -> Iterator[Row]:
             12,
         )
         yield added_latency(
-            "a lone caller's latency, coalescing against not",
+            "latency of a single caller, coalescing against not",
             partial(_classify, together, images[:1]),
             partial(_classify, digits, images[:1]),
             0.3,

@@ -56,7 +56,7 @@ def of_a_call(
         transport.close()
     *steps, whole, bare_time = (1e6 * statistics.median(step) for step in zip(*times, strict=True))
     steps.append(whole - sum(steps))
-    names = ("checking", "encoding", "sending and receiving", "decoding", "reading", "deciding")
+    names = ("checking", "encoding", "sending and receiving", "decoding", "reading", "the rest")
     for name, taken in zip(names, steps, strict=True):
         peer = f"{bare_time:.0f}" if name == "sending and receiving" else "–"
         yield _row(what, name, taken, whole, peer)
@@ -101,8 +101,8 @@ def of_callers(what: str, client: DigitClient | AsyncDigitClient, work: Work) ->
     home.send = send
     sending = 1e6 * statistics.fmean(seconds)
     what += f", a request of {images / len(seconds):.1f} digits"
-    yield _row(what, "sending, receiving and decoding", sending, whole)
-    yield _row(what, "its callers", whole - sending, whole)
+    yield _row(what, "in flight", sending, whole)
+    yield _row(what, "between requests", whole - sending, whole)
 
 
 def _watched(send: Callable[[Send], Any], seconds: list[float]) -> Callable[[Send], Any]:

@@ -25,7 +25,7 @@ _NO_LIST = (
 _EXAMPLES = """examples:
   python -m tfserving_client classify seven.png scans/ 'more/**/*.jpg'
   find /data -name '*.png' | python -m tfserving_client classify - --json > answers.jsonl
-  python -m tfserving_client predict --model price --inputs houses.json
+  python -m tfserving_client predict --model price --inputs flat.json
   python -m tfserving_client wait --url http://localhost:8501 && python -m tfserving_client status
   python -m tfserving_client bench --rate 200 --duration 30 --picture latency.svg"""
 
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command("bench", bench.bench, "put load on a server and measure its latency")
     add("--rate", "requests/s; without it each caller sends its next when answered", type=positive)
     add("--arrivals", "of requests, with --rate", "poisson", choices=["poisson", "constant"])
-    add("--in-flight", "requests under way at most, with --rate", 1000, type=count, metavar="N")
+    add("--in-flight", "requests in flight at most, with --rate", 1000, type=count, metavar="N")
     add("--callers", "callers at the same time, without --rate", 8, type=count, metavar="N")
     add("--duration", "seconds", 10, type=positive, metavar="S")
     add("--batch", "images per request", 1, type=count, metavar="N")

@@ -37,7 +37,7 @@ class AsyncServingClient(Predicting):
     """`ServingClient` for asyncio.
 
         async with AsyncServingClient("grpc://localhost:8500", model="price") as serving:
-            answer = await serving.predict({"rooms": [3, 4], "city": ["Graz", "Linz"]})
+            answer = await serving.predict({"rooms": [[3]], "area": [[80]], "city": [["Linz"]]})
 
     Coroutines may share one client. It connects at its first call, in the event loop that runs
     then; on another loop it connects again. A cancelled call is also cancelled on the connection.

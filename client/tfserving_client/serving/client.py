@@ -32,7 +32,7 @@ class ServingClient(Predicting):
     """Asks a model on TensorFlow Serving, whatever it is.
 
         with ServingClient("grpc://localhost:8500", model="price") as serving:
-            answer = serving.predict({"rooms": [3, 4], "city": ["Graz", "Linz"]})
+            answer = serving.predict({"rooms": [[3]], "area": [[80]], "city": [["Linz"]]})
             print(answer.outputs["price"], answer.version)
 
     Threads may share one client; it holds connections, so make one per process and close it. It
