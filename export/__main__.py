@@ -187,8 +187,8 @@ def _parser() -> argparse.ArgumentParser:
         "--recipe",
         choices=("reference", "fast", "best"),
         default="fast",
-        help="reference: the textbook script; fast (default): better in a fraction of its time; "
-        "best: better still, in minutes",
+        help="reference: the textbook script; fast (default): more accurate, in less time; "
+        "best: the most accurate, in minutes",
     )
     add("--epochs", type=_whole(1), metavar="N", help="default: the recipe's")
     add("--batch-size", type=_whole(1), metavar="N", help="default: the recipe's")
