@@ -85,7 +85,7 @@ class Cluster(Place):
     _maps: dict[str, Object | None] = field(default_factory=dict)
     _forwards: dict[str, _Forward] = field(default_factory=dict)
 
-    start_servers = "kubectl apply -k deploy/kubernetes/overlays/canary"
+    start_servers = "kubectl apply --server-side -k deploy/kubernetes/overlays/canary"
     drain = 15
 
     @property
@@ -177,9 +177,10 @@ class Cluster(Place):
         """
         found = self.kubectl.read("deployment", service)
         if found is None:
+            # Its own objects alone: the whole overlay conflicts with the `models` of a release.
             raise Refused(
                 f"namespace {self.kubectl.namespace} has no Deployment {service}; "
-                f"`{self.start_servers}` makes it"
+                f"`{self.start_servers} --selector app.kubernetes.io/component={service}` makes it"
             )
         if not found["spec"].get("replicas"):
             self._scale(service, 1)

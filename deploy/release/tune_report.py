@@ -23,7 +23,7 @@ def lines(
         limit: milliseconds that 99 of 100 requests may take.
         is_generator_limit: whether requests were sent too late at some rate.
     """
-    rows = [("", "SETTING", "REQUESTS/S", "P99", "ROWS A BATCH", "PADDING")]
+    rows = [("", "SETTING", "REQUESTS/S", "P99", "ROWS PER BATCH", "PADDING")]
     for letter, one in zip(ascii_lowercase, settings, strict=False):
         batches = (f"{one.rows:.1f}", f"{one.padding:.0%}") if one.rows else ("", "")
         rows.append((letter, one.name, f"{one.rate:,.0f}", f"{one.p99:.1f} ms", *batches))
@@ -44,7 +44,7 @@ def _verdict(settings: Sequence[Setting], use: Setting, limit: float) -> str:
     if not use.rate:
         return f"no setting answers 99 of 100 requests within {limit:g} ms: raise --p99-ms"
     if not use.text:
-        loses = "loses" if best.rate < defaults.rate else "is not better each time"
+        loses = "loses" if best.rate < defaults.rate else "is not better in every measurement"
         return (
             f"batching {loses}: the server's defaults answer {defaults.rate:,.0f} {within}, the "
             f"best batching ({best.name}) {best.rate:,.0f}"

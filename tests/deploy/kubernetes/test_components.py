@@ -263,6 +263,18 @@ def test_an_overlay_of_ones_own_as_it_is_written_there(tmp_path: Path) -> None:
     }
 
 
+def test_canaries_on_gpus_as_they_are_written_there(tmp_path: Path) -> None:
+    (lines,) = re.findall(r"```yaml\n(resources: .*?)```", README, re.DOTALL)
+    (tmp_path / "digits-serving").symlink_to(ROOT)
+    (tmp_path / "kustomization.yaml").write_text(lines)
+    rendered = objects(tmp_path)
+    assert unmet(rendered) == []
+    for name in ("serving", "candidate"):
+        assert container(rendered, name) == container(overlay("gpu"), "serving") | {
+            "env": container(rendered, name)["env"]
+        }
+
+
 def test_the_pod_that_brings_models_fits_the_api_and_the_claim() -> None:
     pod = yaml.safe_load((FOLDER / "loader.yaml").read_text())
     for minor in schemas.MINORS:

@@ -156,6 +156,16 @@ def test_names_that_the_gateway_asks_for_mean_every_ready_pod() -> None:
         assert {port["port"] for port in service["ports"]} == {8500, 8501}
 
 
+def test_a_selector_picks_what_the_canary_has_beside_the_others() -> None:
+    """By which a cluster with a release gets a candidate: `deploy/release/cluster.py`."""
+    selected = [
+        each
+        for each in overlay("canary")
+        if each["metadata"]["labels"].get("app.kubernetes.io/component") == "candidate"
+    ]
+    assert [each for each in overlay("canary") if each not in selected] == overlay("cpu")
+
+
 def test_every_file_of_a_folder_is_in_its_config_map() -> None:
     """What Compose mounts whole, kustomize wants file by file."""
     held: dict[str, set[str]] = {}

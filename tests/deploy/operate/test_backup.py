@@ -62,7 +62,7 @@ def test_what_was_saved_runs_elsewhere(bundles: list[Bundle], published: Version
     one.clear()
     assert one.left() == ""
 
-    for archive in ("bundle.tgz", "prometheus.tgz"):
+    for archive in ("backup.tgz", "prometheus.tgz"):
         shutil.copy(one.root / archive, another.root)
     restore, _, up_again = RESTORE.partition("python -m deploy up")
     assert up_again == "\n"

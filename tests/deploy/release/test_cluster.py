@@ -273,6 +273,7 @@ def test_without_a_deployment_of_candidates_it_says_what_makes_one(
     finally:
         cluster.api.put("deployments", gone)
     assert f"namespace {NAMESPACE} has no Deployment candidate; `kubectl apply" in said
+    assert "overlays/canary --selector app.kubernetes.io/component=candidate` makes it" in said
 
 
 def test_of_a_cluster_without_servers_it_says_what_starts_them(
@@ -284,4 +285,4 @@ def test_of_a_cluster_without_servers_it_says_what_starts_them(
     with reached(api, kubectl, tmp_path) as cluster:
         said = cluster.refused("promote", "2", "--kubernetes", "--without-golden")
     assert "no server runs" in said
-    assert "kubectl apply -k" in said
+    assert "kubectl apply --server-side -k" in said

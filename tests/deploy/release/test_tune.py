@@ -92,7 +92,7 @@ def test_the_report_says_when_batching_loses_and_who_was_too_slow() -> None:
     lucky = [settings[0], _setting("shipped", 310), settings[2]]
     lines = list(tune_report.lines(lucky, lucky[0], 50, is_generator_limit=False))
     assert lines[-1].startswith(
-        "batching is not better each time: the server's defaults answer 300"
+        "batching is not better in every measurement: the server's defaults answer 300"
     )
     lines = list(tune_report.lines(settings, settings[1], 50, is_generator_limit=False))
     assert lines[-1].startswith("use shipped: 200 requests/s")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from tests.deploy.conftest import ROOT
 from tests.deploy.kubernetes.api import Api, Object
 from tests.deploy.kubernetes.cluster import NAMESPACE, Cluster, reached
 
@@ -185,3 +187,34 @@ def test_a_certificate_of_somebody_elses_is_left_alone(cluster: Cluster, tmp_pat
     cluster.api.put("secrets", {**secret, "metadata": {"name": "gateway-tls"}})
     said = cluster.refused("certificates", "--kubernetes")
     assert f"Secret gateway-tls of namespace {NAMESPACE}, tls.crt was not made here" in said
+
+
+def test_keys_and_authority_of_a_machine_move_as_the_readme_says(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    page = (ROOT / "deploy" / "kubernetes" / "README.md").read_text()
+    (typed,) = re.findall(r"^```\n(kubectl create secret .*?)^```$", page, re.M | re.S)
+    (tmp_path / "deploy" / "secrets" / "gateway").mkdir(parents=True)
+    here = {"DEPLOY_SECRETS": str(tmp_path / "deploy" / "secrets")}
+    cluster.done("certificates", "--host=digits.example.org", **here)
+    key = cluster.done("keys", "create", "alice", GATEWAY_PORT="1", **here).strip()
+    create, _, certificates = typed.replace("\\\n", "").partition("python -m deploy ")
+    # kubectl sends what it makes of files as protobuf, and what it reads as JSON.
+    as_json = " --dry-run=client --output=json | kubectl create --validate=false --filename=-"
+    subprocess.run(
+        ["bash", "-ec", re.sub("$", as_json, create.strip(), flags=re.M)],
+        cwd=tmp_path,
+        env=cluster.environment,
+        check=True,
+        timeout=DEADLINE,
+    )
+    cluster.done(*certificates.split())
+    assert key in _held(cluster, "gateway-keys", "keys.conf").decode()
+    trusted = (tmp_path / "deploy" / "secrets" / "gateway" / "ca.pem").read_bytes()
+    assert _held(cluster, "gateway-tls", "ca.crt") == trusted
+    made = _certificate(cluster, "gateway-tls", "tls.crt")
+    made.verify_directly_issued_by(x509.load_pem_x509_certificate(trusted))
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {"digits.example.org", f"gateway.{NAMESPACE}"} <= {
+        *names.get_values_for_type(x509.DNSName)
+    }
