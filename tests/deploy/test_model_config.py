@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,13 @@ def test_what_the_server_refuses_is_an_error_that_says_where(
         model_config.read(path)
     assert str(caught.value).startswith(f"{path}:")
     assert says in str(caught.value)
+
+
+def test_the_example_of_the_readme_serves_what_it_says() -> None:
+    page = (ROOT / "deploy" / "README.md").read_text()
+    (example,) = re.findall(r"^```\n(model_config_list .*?)^```$", page, re.M | re.S)
+    (one,) = model_config.parsed(example, "README.md")
+    assert (one.name, one.specific, one.labels) == ("mnist", {1, 2}, {"beta": 2})
 
 
 def test_names_of_versions_are_the_servers(tmp_path: Path) -> None:
