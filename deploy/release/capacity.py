@@ -54,7 +54,7 @@ class Plan:
     """The plan for a rate.
 
     Attributes:
-        rate: requests a second, of one row each.
+        rate: requests per second, of one row each.
         replicas: the fewest that answer 99 of 100 within the limit and are busy to MOST_BUSY.
         busy: share of the most that they answer.
         p99_ms: of a request.
@@ -85,7 +85,7 @@ def plan(service: Service, rate: float, limit: float) -> Plan:
         if limit < service.p99_ms or high > _MOST_REPLICAS:
             raise TooSlow(
                 f"99 of 100 requests alone take up to {service.p99_ms:.3g} ms, so no number of "
-                f"replicas answers {rate:,.12g} a second within {limit:g} ms: it takes a faster "
+                f"replicas answers {rate:,.12g} per second within {limit:g} ms: use a faster "
                 "model or device, or a higher --p99-ms"
             )
     while high - low > 1:
@@ -165,7 +165,7 @@ def _batched(
         alone: mean seconds of a batch of one.
         each: seconds that a further row takes.
         variation: cv² of a batch's time.
-        rate: requests a second of the lane.
+        rate: requests per second of the lane.
         rows: of the largest batch.
         replicas: that share the arrivals.
     """

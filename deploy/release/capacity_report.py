@@ -33,7 +33,7 @@ def lines(service: Service, plans: Sequence[Plan], cost: Cost) -> Iterator[str]:
     batches = f", in batches of {service.batch_rows}" if service.batch_rows > 1 else ""
     yield (
         f"a request alone takes {service.p50_ms:.3g} ms (p99 {service.p99_ms:.3g} ms), and a "
-        f"replica answers at most {service.requests_per_second:,.0f} a second{batches}"
+        f"replica answers at most {service.requests_per_second:,.0f} per second{batches}"
     )
     yield ""
     rows = [_row(service, plan, cost) for plan in plans]

@@ -55,7 +55,9 @@ def add_to(commands: Any) -> None:
         "--every", type=seconds, default=_EVERY, metavar="T", help="length of each step (10m)"
     )
     canary.add_argument(
-        "--prometheus", metavar="URL", help="what it is judged by (http://localhost:9090)"
+        "--prometheus",
+        metavar="URL",
+        help="the Prometheus whose figures judge the steps (http://localhost:9090)",
     )
     for promoting in (promote, canary):
         promoting.add_argument(

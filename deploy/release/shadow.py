@@ -65,7 +65,7 @@ def sample(
                 )
             time.sleep(_LOOK)
         say(
-            f"sample  {percent:g} % of the requests to {model}, at most {rate} a second, "
+            f"sample  {percent:g} % of the requests to {model}, at most {rate} per second, "
             f"{seconds:g} s"
         )
         with Progress(lambda passed: f"        {passed:.0f} of {seconds:g} s"):

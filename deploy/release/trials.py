@@ -155,7 +155,9 @@ def _milliseconds(text: str) -> float:
 
 
 def _rates(text: str) -> list[float]:
-    return [_number(each, 1e7, "requests a second, at most 10,000,000") for each in text.split(",")]
+    return [
+        _number(each, 1e7, "requests per second, at most 10,000,000") for each in text.split(",")
+    ]
 
 
 def _price(text: str) -> float:
