@@ -8,13 +8,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from deploy.release.verdict import Side
+from deploy.release.verdict import Histogram, Side
 
 _TIMEOUT = 10  # seconds
 _SERVED = 'digits_gateway_requests_total{outcome!="refused",method!="page"%s}'
 _FAILED = 'digits_gateway_requests_total{outcome="failed"%s}'
 _SECONDS = 'digits_gateway_request_seconds_bucket{method="predict",outcome="answered"%s}'
-_AT_SERVER = ":tensorflow:serving:request_latency_%s"  # microseconds
+_AT_SERVER = ":tensorflow:serving:request_latency"  # microseconds
 _JOBS = {"stable": "serving", "candidate": "candidate"}  # side → of monitoring/prometheus.yml
 
 
@@ -39,24 +39,17 @@ def measured(url: str, model: str, seconds: float, within: str = "") -> tuple[Si
     there = f",namespace={json.dumps(within)}" if within else ""
     served = _ask(url, f"sum by (side) (increase({_SERVED % there}{window}))", "side")
     failed = _ask(url, f"sum by (side) (increase({_FAILED % there}{window}))", "side")
-    p99 = _ask(
-        url,
-        f"histogram_quantile(0.99, sum by (side, le) (rate({_SECONDS % there}{window})))",
-        "side",
-    )
     of_model = f"model={json.dumps(model)}{there}"
-    of_server = f'{{API!="",{of_model}}}{window}'
-    buckets = f"sum by (job, le) (rate({_AT_SERVER % 'bucket'}{of_server}))"
-    total, count = (
-        f"sum by (job) (rate({_AT_SERVER % part}{of_server}))" for part in ("sum", "count")
+    at_server = f'{{API!="",{of_model}}}{window}'
+    gateway = _histograms(url, f"sum by (side, le) (increase({_SECONDS % there}{window}))", "side")
+    server = _histograms(
+        url, f"sum by (job, le) (increase({_AT_SERVER}_bucket{at_server}))", "job", 1e-6
     )
-    server_p99, server_p50, server_mean = (
-        _ask(url, f"{query} / 1e6", "job")
-        for query in (
-            f"histogram_quantile(0.99, {buckets})",
-            f"histogram_quantile(0.5, {buckets})",
-            f"{total} / {count}",
-        )
+    mean = _ask(
+        url,
+        f"sum by (job) (increase({_AT_SERVER}_sum{at_server})) / "
+        f"sum by (job) (increase({_AT_SERVER}_count{at_server})) / 1e6",
+        "job",
     )
     answers = {
         side: _ask(
@@ -77,10 +70,9 @@ def measured(url: str, model: str, seconds: float, within: str = "") -> tuple[Si
         Side(
             requests=served.get(side, 0),
             failed=failed.get(side, 0),
-            p99=p99.get(side, math.nan),
-            server_p99=server_p99.get(job, math.nan),
-            server_p50=server_p50.get(job, math.nan),
-            server_mean=server_mean.get(job, math.nan),
+            gateway=gateway.get(side, {}),
+            server=server.get(job, {}),
+            server_mean=mean.get(job, math.nan),
             answers=answers[side],
             confidence=confidence.get(side, math.nan),
         )
@@ -91,11 +83,24 @@ def measured(url: str, model: str, seconds: float, within: str = "") -> tuple[Si
 
 def _ask(url: str, query: str, label: str) -> dict[str, float]:
     """Value by label of an instant query."""
+    return {labels.get(label, ""): value for labels, value in _query(url, query)}
+
+
+def _histograms(url: str, query: str, label: str, unit: float = 1.0) -> dict[str, Histogram]:
+    """Histogram by label of an instant query; `unit` is that of the bounds in seconds."""
+    found: dict[str, dict[float, float]] = {}
+    for labels, value in _query(url, query):
+        found.setdefault(labels.get(label, ""), {})[float(labels["le"]) * unit] = value
+    return {**found}
+
+
+def _query(url: str, query: str) -> list[tuple[dict[str, str], float]]:
+    """Labels and values."""
     asked = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(asked, timeout=_TIMEOUT) as answer:
             found = json.load(answer)["data"]["result"]
-            return {one["metric"].get(label, ""): float(one["value"][1]) for one in found}
+            return [(one["metric"], float(one["value"][1])) for one in found]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unmeasured(f"Prometheus at {url} does not answer: {error}") from error

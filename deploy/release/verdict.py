@@ -14,9 +14,11 @@ LEAST = 100  # requests of a side, and rows of answers, needed for a verdict
 _SIGMAS = 4.0  # standard deviations beyond which a difference is not chance
 _MORE_FAILURES = 0.005  # of the requests
 _SLOWER = 1.5  # times the stable side's latency
-_SLOWER_BY, _P99_SLOWER_BY = 0.001, 0.01  # seconds; the p99 of few requests is rough
+_SLOWER_BY, _P99_SLOWER_BY = 0.002, 0.01  # seconds: a server that is asked less often is slower
 _OTHER_ANSWERS = 0.1  # of the answers may go to other classes
 _LESS_SURE = 0.1  # of the mean probability of the most probable class
+
+Histogram = Mapping[float, float]  # upper bound in seconds → requests that took at most that
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +28,17 @@ class Side:
     Attributes:
         requests: that reached a server, including failed ones.
         failed: of these.
-        p99: seconds of a prediction at the gateway, or NaN.
-        server_p99: seconds of a request at the server itself, or NaN.
-        server_p50: the same.
-        server_mean: the same.
+        gateway: seconds of answered predictions at the gateway.
+        server: seconds of requests at the server itself.
+        server_mean: their mean, or NaN.
         answers: class → rows, of the answers that the gateway sampled.
         confidence: their mean probability of the most probable class, or NaN.
     """
 
     requests: float
     failed: float
-    p99: float = math.nan
-    server_p99: float = math.nan
-    server_p50: float = math.nan
+    gateway: Histogram = field(default_factory=dict)
+    server: Histogram = field(default_factory=dict)
     server_mean: float = math.nan
     answers: Mapping[str, float] = field(default_factory=dict)
     confidence: float = math.nan
@@ -84,22 +84,22 @@ def judge(stable: Side, candidate: Side) -> Verdict:
         if side.requests < LEAST
     ]
     if not few:
-        for where, ours, theirs in (
-            ("gateway", candidate.p99, stable.p99),
-            ("server", candidate.server_p99, stable.server_p99),
+        for where, slow, fast in (
+            ("gateway", candidate.gateway, stable.gateway),
+            ("server", candidate.server, stable.server),
         ):
             compare(
-                f"p99 at the {where} {ours * 1e3:.1f} ms, {theirs * 1e3:.1f} ms with the stable "
-                "version",
-                _is_slower(ours, theirs, _P99_SLOWER_BY),
+                f"p99 at the {where} {_ms(quantile(slow, 0.99))}, "
+                f"{_ms(quantile(fast, 0.99))} with the stable version",
+                _is_slower(slow, fast, 0.99, _P99_SLOWER_BY),
             )
         # A few slow requests raise the mean, and a bound of the histogram moves the median: a
         # version that is slower does both.
         compare(
-            f"mean at the server {candidate.server_mean * 1e3:.1f} ms, "
-            f"{stable.server_mean * 1e3:.1f} ms with the stable version",
-            _is_slower(candidate.server_mean, stable.server_mean, _SLOWER_BY)
-            and _is_slower(candidate.server_p50, stable.server_p50, _SLOWER_BY),
+            f"mean at the server {_ms(candidate.server_mean)}, {_ms(stable.server_mean)} with the "
+            "stable version",
+            _is_beyond(candidate.server_mean, stable.server_mean, _SLOWER_BY)
+            and _is_slower(candidate.server, stable.server, 0.5, _SLOWER_BY),
         )
     rows = [sum(side.answers.values()) for side in (candidate, stable)]
     if min(rows) >= LEAST:
@@ -118,7 +118,40 @@ def judge(stable: Side, candidate: Side) -> Verdict:
     return Verdict(None if few else True, [*figures, *few], few)
 
 
-def _is_slower(ours: float, theirs: float, by: float) -> bool:
+def quantile(latency: Histogram, part: float) -> float:
+    """Seconds that this part of the requests takes at most; NaN without requests.
+
+    Within a bucket they are spread evenly, as Prometheus' `histogram_quantile` has it; above the
+    last finite bound it is that bound.
+    """
+    rank = part * max(latency.values(), default=math.nan)
+    lower = below = 0.0
+    for bound, count in sorted(latency.items()):
+        if bound == math.inf:
+            break
+        if count >= rank > below:
+            return lower + (bound - lower) * (rank - below) / (count - below)
+        lower, below = bound, count
+    return lower if rank > 0 else math.nan
+
+
+def _is_slower(ours: Histogram, theirs: Histogram, part: float, by: float) -> bool:
+    """Whether a quantile is worse by more than chance explains.
+
+    The share of requests below a quantile varies like any share, so ours is taken that much lower.
+    """
+    n, m = (max(side.values(), default=0.0) for side in (ours, theirs))
+    if not n or not m:
+        return False
+    chance = math.sqrt(part * (1 - part) * (1 / n + 1 / m))
+    return _is_beyond(quantile(ours, part - _SIGMAS * chance), quantile(theirs, part), by)
+
+
+def _ms(seconds: float) -> str:
+    return "unknown" if math.isnan(seconds) else f"{seconds * 1e3:.1f} ms"
+
+
+def _is_beyond(ours: float, theirs: float, by: float) -> bool:
     return ours > max(_SLOWER * theirs, theirs + by)
 
 

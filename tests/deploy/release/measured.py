@@ -39,9 +39,12 @@ class Measured:
         for side, job in _JOBS.items():
             self._registries[job] = prometheus_client.CollectorRegistry()
             self._served[side] = prometheus_client.Histogram(
-                "latency", "Microseconds.", ["model", "API"], buckets=(1e3, 1e4, 1e5, 1e6),
+                "latency",
+                "Microseconds.",
+                ["model", "API"],
+                buckets=[10 * 1.8**i for i in range(33)],
                 registry=self._registries[job],
-            )  # fmt: skip
+            )
         ports = free_ports(len(self._registries) + 1)
         self.port = ports.pop()
         self.prometheus = Prometheus(f"http://127.0.0.1:{self.port}")
