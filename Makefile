@@ -88,7 +88,7 @@ bench-switches: .venv/dev.installed  ## a thousand version switches of the local
 bench-operator: .venv/dev.installed  ## a hundred random commands of an operator under load; an hour (needs Docker)
 	@OPERATOR_STEPS=100 REQUIRE_ENGINE=1 $(bin)/pytest -s -q tests/deploy/operate/test_random_commands.py
 
-bench-releases: .venv/dev.installed  ## sixty random releases with kills under load; an hour (needs Docker)
+bench-releases: .venv/dev.installed  ## sixty random releases with kills under load; half an hour (needs Docker)
 	@RELEASE_STEPS=60 REQUIRE_ENGINE=1 $(bin)/pytest -s -q tests/deploy/release/test_random_releases.py
 
 bench-weights: .venv/dev.installed  ## compare weights as constants and as variables
