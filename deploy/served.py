@@ -89,7 +89,7 @@ def differences(
     """What differs from the configuration and the folders.
 
     A failed version whose folder is gone, or that a newer one replaced, is ignored, although the
-    server lists it for ever.
+    server lists it forever.
 
     Args:
         model: its configuration.

@@ -126,7 +126,7 @@ class AccessLog:
         return name if not name or name in self._models.names else "other"
 
     def listen(self, opened: socket.socket) -> None:
-        """Count arriving lines, for ever."""
+        """Count arriving lines, forever."""
         while True:
             self.count(opened.recv(_LONGEST))
 

@@ -14,7 +14,7 @@ LEAST = 100  # requests of a side, and rows of answers, needed for a verdict
 _SIGMAS = 4.0  # standard deviations beyond which a difference is not chance
 _MORE_FAILURES = 0.005  # of the requests
 _SLOWER = 1.5  # times the stable side's latency
-_SLOWER_BY, _P99_SLOWER_BY = 0.002, 0.01  # seconds: a server that is asked less often is slower
+_SLOWER_BY, _P99_SLOWER_BY = 0.0015, 0.01  # seconds: a server that is asked less often is slower
 _OTHER_ANSWERS = 0.1  # of the answers may go to other classes
 _LESS_SURE = 0.1  # of the mean probability of the most probable class
 

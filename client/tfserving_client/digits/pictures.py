@@ -218,7 +218,7 @@ def _read_file(name: str) -> bytes:
         path = Path(name)
         if name and path.is_dir():
             raise InvalidInput(f"{name!r} is a folder, not a file{_contents(path)}")
-        if name and path.exists() and not path.is_file():  # reading a pipe could take for ever
+        if name and path.exists() and not path.is_file():  # reading a pipe could take forever
             raise InvalidInput(f"{name!r} is not a file")
         with open(name, "rb") as file:  # noqa: PTH123 (Path("") would be this folder)
             return file.read(_MAX_PHOTOGRAPH_BYTES + 1)

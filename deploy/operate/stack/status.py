@@ -270,7 +270,7 @@ def _serving(models: Mapping[str, Served | None]) -> list[str]:
 
 
 def _told(versions: Sequence[VersionStatus]) -> list[VersionStatus]:
-    """Without those that were unloaded normally, which the server lists for ever."""
+    """Without those that were unloaded normally, which the server lists forever."""
     return [one for one in versions if one.error or one.state is not State.END]
 
 

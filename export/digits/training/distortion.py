@@ -28,7 +28,7 @@ class Distortion:
     shift: float = 1.5  # pixels
     warp: float = 0.9  # pixels that the fields move along each axis, root mean square
     smoothness: float = 4.0  # pixels; standard deviation of the Gaussian that smooths the fields
-    fields: int = 2048  # drawn once; two of them are mixed anew for every image
+    fields: int = 2048  # drawn once; each image gets a new mix of two of them
 
 
 def fields(seed: tf.Tensor, by: Distortion) -> tf.Tensor:
@@ -80,7 +80,7 @@ def distort(images: tf.Tensor, fields: tf.Tensor, seed: tf.Tensor, by: Distortio
     return _sampled(images, *tf.unstack(sources, axis=1))
 
 
-# Two programs: in one, XLA would find each pixel's source anew for each of its four neighbours.
+# Two programs: in one, XLA would find each pixel's source again for each of its four neighbours.
 @tf.function(autograph=False, jit_compile=True)  # type: ignore[untyped-decorator]
 def _sources(affine: tf.Tensor, fields: tf.Tensor, pair: tf.Tensor, mix: tf.Tensor) -> tf.Tensor:
     """Where in the original each pixel lies: x and y, float32 [n, 2, SIDE, SIDE]."""
