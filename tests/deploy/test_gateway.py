@@ -266,6 +266,7 @@ def test_methods_of_inference_and_status_pass(
         ("GET", "//v1/models/mnist"),
         ("POST", "/"),
         ("GET", "/nginx.conf"),
+        ("GET", "/kustomization.yaml"),  # which lies beside the page
         ("GET", "/v1/%2e%2e/nginx.conf"),
     ],
 )
