@@ -84,14 +84,14 @@ def judge(stable: Side, candidate: Side) -> Verdict:
         if side.requests < LEAST
     ]
     if not few:
-        for where, slow, fast in (
+        for where, candidates, stables in (
             ("gateway", candidate.gateway, stable.gateway),
             ("server", candidate.server, stable.server),
         ):
             compare(
-                f"p99 at the {where} {_ms(quantile(slow, 0.99))}, "
-                f"{_ms(quantile(fast, 0.99))} with the stable version",
-                _is_slower(slow, fast, 0.99, _P99_SLOWER_BY),
+                f"p99 at the {where} {_ms(quantile(candidates, 0.99))}, "
+                f"{_ms(quantile(stables, 0.99))} with the stable version",
+                _is_slower(candidates, stables, 0.99, _P99_SLOWER_BY),
             )
         # A few slow requests raise the mean, and a bound of the histogram moves the median: a
         # version that is slower does both.
