@@ -7,6 +7,7 @@ import math
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 
 from deploy.release.verdict import Histogram, Side
 
@@ -86,12 +87,12 @@ def _ask(url: str, query: str, label: str) -> dict[str, float]:
     return {labels.get(label, ""): value for labels, value in _query(url, query)}
 
 
-def _histograms(url: str, query: str, label: str, unit: float = 1.0) -> dict[str, Histogram]:
+def _histograms(url: str, query: str, label: str, unit: float = 1.0) -> Mapping[str, Histogram]:
     """Histogram by label of an instant query; `unit` is that of the bounds in seconds."""
     found: dict[str, dict[float, float]] = {}
     for labels, value in _query(url, query):
         found.setdefault(labels.get(label, ""), {})[float(labels["le"]) * unit] = value
-    return {**found}
+    return found
 
 
 def _query(url: str, query: str) -> list[tuple[dict[str, str], float]]:

@@ -124,7 +124,7 @@ def quantile(latency: Histogram, part: float) -> float:
     Within a bucket they are spread evenly, as Prometheus' `histogram_quantile` has it; above the
     last finite bound it is that bound.
     """
-    rank = part * max(latency.values(), default=math.nan)
+    rank = part * _count(latency)
     lower = below = 0.0
     for bound, count in sorted(latency.items()):
         if bound == math.inf:
@@ -135,12 +135,16 @@ def quantile(latency: Histogram, part: float) -> float:
     return lower if rank > 0 else math.nan
 
 
+def _count(latency: Histogram) -> float:
+    return max(latency.values(), default=0.0)
+
+
 def _is_slower(ours: Histogram, theirs: Histogram, part: float, by: float) -> bool:
     """Whether a quantile is worse by more than chance explains.
 
     The share of requests below a quantile varies like any share, so ours is taken that much lower.
     """
-    n, m = (max(side.values(), default=0.0) for side in (ours, theirs))
+    n, m = _count(ours), _count(theirs)
     if not n or not m:
         return False
     chance = math.sqrt(part * (1 - part) * (1 / n + 1 / m))

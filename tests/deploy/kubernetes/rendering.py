@@ -20,7 +20,6 @@ OVERLAYS = ("cpu", "gpu", "canary")
 Object = dict[str, Any]
 
 
-@functools.cache
 def text(folder: Path) -> str:
     """What is rendered of a folder, as YAML."""
     done = subprocess.run(

@@ -25,6 +25,7 @@ from tests.deploy.monitoring.prometheus import Prometheus, quick, until
 from tfserving_client import CallError, DigitClient, Policy
 
 DIGIT = np.zeros((28, 28), np.uint8)
+PATIENT = Policy(timeout=120, attempts=1000, longest_wait=2, retry_share=1)
 DEPLOY = [sys.executable, "-m", "deploy"]
 
 
@@ -175,11 +176,10 @@ class Bundle:
         No call may fail, whatever is done to the bundle meanwhile, but while it is `stopped`.
         """
         done, failed, stop = Counter[str](), list[Exception](), threading.Event()
-        policy = Policy(timeout=120, attempts=1000, longest_wait=2, retry_share=1)
 
         def work(url: str) -> None:
             try:
-                with DigitClient(url, model=model, policy=policy) as digits:
+                with DigitClient(url, model=model, policy=PATIENT) as digits:
                     while not stop.is_set():
                         stopped = self.stopped.is_set()
                         try:

@@ -13,6 +13,7 @@ import pytest
 
 from deploy.exporter.access_log import AccessLog
 from deploy.exporter.models import Models
+from deploy.local.prometheus import exponential
 from deploy.runner import free_ports
 from tests.deploy.monitoring.prometheus import Prometheus, again_and_again, started
 
@@ -42,7 +43,7 @@ class Measured:
                 "latency",
                 "Microseconds.",
                 ["model", "API"],
-                buckets=[10 * 1.8**i for i in range(33)],
+                buckets=exponential(10, 1.8, 33),
                 registry=self._registries[job],
             )
         ports = free_ports(len(self._registries) + 1)

@@ -14,13 +14,12 @@ import pytest
 from deploy.runner import free_ports
 from tests.conftest import Version
 from tests.deploy.monitoring.prometheus import again_and_again, until
-from tests.deploy.operate.bundle import DIGIT, Bundle
+from tests.deploy.operate.bundle import DIGIT, PATIENT, Bundle
 from tests.deploy.release.changed import Slow, TurnsOnWhite
-from tfserving_client import AccessDenied, DigitClient, Policy, ServingClient, Tls
+from tfserving_client import AccessDenied, DigitClient, ServingClient, Tls
 
 PROJECT = "digits-canary-test"
 WHITE = np.full((10, 28, 28), 255, np.uint8)  # a batch, as answers are counted by rows
-PATIENT = Policy(timeout=60, attempts=1000, longest_wait=1, retry_share=1)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +61,7 @@ def bundle(served: Bundle) -> Iterator[Bundle]:
 def port(bundle: Bundle, prometheus: str, tmp_path: Path) -> Iterator[str]:
     """Of Prometheus, which watches the bundle, while six keys ask over either protocol."""
     tls = Tls(ca=bundle.secrets / "gateway" / "ca.pem")
-    keys = {
-        name: bundle.done("keys", "create", name).strip()
-        for name in (f"caller-{i}" for i in range(6))
-    }
+    keys = _created(bundle, *(f"caller-{i}" for i in range(6)))
     _answers(bundle, keys)  # now they are known
     with contextlib.ExitStack() as opened:
         watched = opened.enter_context(bundle.watched(prometheus, tmp_path))
@@ -82,6 +78,11 @@ def port(bundle: Bundle, prometheus: str, tmp_path: Path) -> Iterator[str]:
 
 def _services(bundle: Bundle) -> set[str]:
     return {one["service"] for one in bundle.status()[1]["containers"]}
+
+
+def _created(bundle: Bundle, *names: str) -> dict[str, str]:
+    """Name → its new key."""
+    return {name: bundle.done("keys", "create", name).strip() for name in names}
 
 
 def _answers(bundle: Bundle, keys: dict[str, str]) -> dict[str, int | None]:
@@ -103,9 +104,7 @@ def _answers(bundle: Bundle, keys: dict[str, str]) -> dict[str, int | None]:
 
 
 def test_a_share_of_the_callers_is_answered_by_the_candidate(bundle: Bundle) -> None:
-    keys = {
-        name: bundle.done("keys", "create", name).strip() for name in ("ann", "bob", "cy", "di")
-    }
+    keys = _created(bundle, "ann", "bob", "cy", "di")
     with bundle.load() as calls:
         said = bundle.done("canary", "2", "--percent", "25", "--why", "a quarter")
         assert said == "mnist: 25 % of the callers are sent to 2\n"

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deploy.local.prometheus import exponential
 from deploy.release.verdict import LEAST, Histogram, Side, judge, quantile
 
 CLASSES = [str(digit) for digit in range(10)]
 EVEN = dict.fromkeys(CLASSES, 400.0)
-BOUNDS = [1e-5 * 1.8**i for i in range(33)]  # as the server has them, in seconds
+BOUNDS = exponential(1e-5, 1.8, 33)  # as the server has them, in seconds
 
 
 def _latency(requests: float, p50: float, p99: float) -> Histogram:
